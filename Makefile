@@ -1,0 +1,33 @@
+# `make demo` and `make test` do all their own set-up, in .venv (or in the environment that VENV names).
+VENV ?= .venv
+PYTHON ?= python3
+BIN = $(VENV)/bin
+OUT ?= runs/demo
+
+.PHONY: demo test test-slow lint benchmarks clean
+
+demo: $(VENV)/.installed-demo
+	$(BIN)/crossdistill demo --out $(OUT)
+
+test: $(VENV)/.installed-dev lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+benchmarks: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.objectives
+
+$(VENV)/.installed-%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+clean:
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -1,0 +1,153 @@
+"""The command ``crossdistill``: what there is, and how errors become one message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossdistill import __version__
+from crossdistill.errors import CrossDistillError
+
+app = typer.Typer(
+    name="crossdistill",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Carry the knowledge of a pretrained encoder of one modality into an encoder for another, from unlabelled pairs.",
+    epilog="Start with [bold]crossdistill demo[/bold]; then [bold]crossdistill run CONFIG.yaml[/bold] on your own pairs.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Built-in data sets.")
+app.add_typer(data_app, name="data")
+
+Config = Annotated[Path, typer.Argument(help="A YAML configuration.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Settings that replace the file's, such as train.epochs=5.", show_default=False),
+]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"crossdistill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: crossdistill demo --out runs/demo")
+def demo(
+    out: Annotated[Path, typer.Option(help="The run folder.")] = Path("runs/demo"),
+    overrides: Overrides = None,
+) -> None:
+    """Distil a photograph encoder into one for line drawings, on emoji, in a few minutes."""
+    from crossdistill.cli.finish import finish
+    from crossdistill.pipeline import demo_config, run
+
+    finish(run(demo_config(), [f"out={out}", *(overrides or [])]).root)
+
+
+@app.command(epilog="Example: crossdistill run emoji.yaml train.epochs=20 out=runs/longer")
+def run(config: Config, overrides: Overrides = None) -> None:
+    """All stages that the configuration names, then the report. The same command again goes on where it stopped."""
+    from crossdistill.cli.finish import finish
+    from crossdistill.pipeline import run as run_all
+
+    finish(run_all(config, overrides).root)
+
+
+@app.command(epilog="Example: crossdistill pretrain photos.yaml pretrain.epochs=200")
+def pretrain(config: Config, overrides: Overrides = None) -> None:
+    """Stage 1 alone: a source encoder from unlabelled source items, in RUN/pretrained."""
+    from crossdistill.pipeline import run_stage_one
+
+    folder = run_stage_one(config, overrides)
+    typer.echo(f"encoder: {folder.pretrained}")
+
+
+@app.command(epilog="Example: crossdistill distill emoji.yaml objective.temperature=0.1")
+def distill(config: Config, overrides: Overrides = None) -> None:
+    """Stage 2: the student, in RUN/student (after stage 1 where the configuration names it)."""
+    from crossdistill.pipeline import run_stage_two
+
+    folder = run_stage_two(config, overrides)
+    typer.echo(f"student: {folder.student}")
+
+
+@app.command(epilog="Example: crossdistill evaluate runs/demo evaluate.shots=[1,5]")
+def evaluate(run: RunPath, overrides: Overrides = None) -> None:
+    """Stage 3 on a distilled run: all results and the report anew."""
+    from crossdistill.cli.finish import finish
+    from crossdistill.pipeline import evaluate as evaluate_run
+
+    finish(evaluate_run(run, overrides).root)
+
+
+@app.command(epilog="Example: crossdistill report runs/demo")
+def report(run: RunPath) -> None:
+    """Make the report of an evaluated run again from what its folder holds."""
+    from crossdistill.cli.finish import finish
+    from crossdistill.report import write_report
+
+    write_report(run)
+    finish(run)
+
+
+@app.command(epilog="Example: crossdistill embed runs/demo --modality target drawings/ --out drawings.parquet")
+def embed(
+    run: RunPath,
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files and folders.", show_default=False)],
+    modality: Annotated[str, typer.Option(help="Which encoder: source or target.")],
+    out: Annotated[Path, typer.Option(help="The Parquet file to write: columns path, embedding.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+) -> None:
+    """Embed files of one modality into the shared space."""
+    from crossdistill.cli.embed import embed_files
+
+    count, width = embed_files(run, inputs, modality, out, device)
+    typer.echo(f"{count} embeddings of {width} dimensions: {out}")
+
+
+@data_app.command("list", epilog="Example: crossdistill data list")
+def data_list() -> None:
+    """What can be built here, with its licence."""
+    from crossdistill.pairs.builtin import builtin_set, known_sets
+
+    for name in known_sets():
+        chosen = builtin_set(name)
+        typer.echo(f"{name}  {chosen.summary} ({chosen.licence.name})")
+
+
+@data_app.command("build", epilog="Example: crossdistill data build emoji --out data/emoji")
+def data_build(
+    name: Annotated[str, typer.Argument(help="A name of `crossdistill data list`.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="The folder to write; it gets manifest.csv, source/ and target/.")],
+) -> None:
+    """Write a built-in set as files and a manifest."""
+    from crossdistill.pairs.builtin import open_builtin
+
+    pairs = open_builtin(name, out)
+    typer.echo(f"{len(pairs)} pairs: {out / 'manifest.csv'}")
+
+
+def main() -> None:
+    """Runs the command line; user errors end in one message on standard error and their exit code."""
+    try:
+        app()
+    except CrossDistillError as error:
+        typer.secho(f"error: {error}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command again goes on where it stopped", err=True)
+        raise SystemExit(130) from None

@@ -1,0 +1,158 @@
+"""Teachers and students as a configuration names them: backbone, weights, preprocessing, head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from crossdistill.encoders.config import PRETRAINED, RANDOM, StudentConfig, TeacherConfig
+from crossdistill.encoders.encoder import Architecture, Encoder, output_width
+from crossdistill.encoders.head import build_head
+from crossdistill.encoders.store import describe_encoder, has_encoder, load_encoder
+from crossdistill.encoders.timm_backbone import backbone_defaults, build_backbone, load_backbone_state
+from crossdistill.encoders.weights import PACKAGED, packaged_state, read_state
+from crossdistill.errors import ConfigError, EncoderError
+from crossdistill.files import sha256_file
+from crossdistill.modalities import InputDefaults, Modality, parse_modality
+
+
+def build_teacher(config: TeacherConfig, modality: Modality) -> Encoder:
+    """The source encoder with its weights and its own preprocessing where ``modality`` leaves it open.
+
+    Raises:
+        EncoderError: unknown backbone, weights that do not fit, or a size that it cannot take.
+    """
+    return _build(config.backbone, config.weights, modality, "teacher")
+
+
+def build_source_backbone(backbone: str, modality: Modality) -> Encoder:
+    """An encoder of random weights, for pretraining in the source modality."""
+    return _build(backbone, RANDOM, modality, "pretrain")
+
+
+def build_student(config: StudentConfig, modality: Modality, width: int, sample: Tensor | None = None) -> Encoder:
+    """The target encoder with a new head into the teacher's space.
+
+    Args:
+        config: the ``student:`` section.
+        modality: the ``target:`` section. What it leaves open comes from the weights; a student of random weights is
+            normalised by the statistics of ``sample`` instead.
+        width: of the teacher's embeddings.
+        sample: decoded training items ``(N, *shape)``.
+
+    Raises:
+        EncoderError: as for :func:`build_teacher`, or a head that cannot bridge the widths.
+    """
+    if config.weights == RANDOM and sample is not None:
+        modality = modality.with_statistics(sample)
+    start = _build(config.backbone, config.weights, modality, "student")
+    features = start.architecture.features
+    architecture = Architecture(backbone=start.architecture.backbone, features=features, head=config.head, width=width)
+    if start.architecture == architecture:  # an earlier student of the same kind goes on with its own head
+        return start
+    return Encoder(start.backbone, build_head(config.head, features, width), start.modality, architecture, start.origin)
+
+
+def resolve_modality(config: TeacherConfig | StudentConfig, modality: Modality) -> Modality:
+    """``modality`` with what it leaves open taken from the encoder's weights, without building the encoder."""
+    role = "teacher" if isinstance(config, TeacherConfig) else "student"
+    return modality.resolve(_defaults(config.backbone, config.weights, role))
+
+
+def student_backbone(config: StudentConfig) -> str:
+    """The timm name of the student's backbone, wherever the configuration takes it from."""
+    folder = encoder_folder(Path(config.weights))
+    if folder is not None:
+        return str(describe_encoder(folder)["architecture"]["backbone"])
+    return _backbone_name(config.backbone, config.weights, "student")
+
+
+def encoder_folder(path: Path) -> Path | None:
+    """The encoder below a run folder: the folder itself, its ``student``, or its ``pretrained``; else None."""
+    return next((place for place in (path, path / "student", path / "pretrained") if has_encoder(place)), None)
+
+
+def _defaults(backbone: str | None, weights: str, role: str) -> InputDefaults:
+    folder = encoder_folder(Path(weights))
+    if folder is not None:
+        return parse_modality(describe_encoder(folder)["preprocessing"]).as_defaults()
+    return backbone_defaults(_backbone_name(backbone, weights, role))
+
+
+def _backbone_name(backbone: str | None, weights: str, role: str) -> str:
+    if backbone is not None:
+        return backbone
+    if weights in PACKAGED:
+        return PACKAGED[weights].backbone
+    raise ConfigError(f"The {role} has no backbone.", where=f"{role}.backbone", expected="a timm model name")
+
+
+def _build(backbone: str | None, weights: str, modality: Modality, role: str) -> Encoder:
+    folder = encoder_folder(Path(weights))
+    if folder is not None:
+        return _from_run(folder, backbone, modality, role)
+    name = _backbone_name(backbone, weights, role)
+    resolved = modality.resolve(backbone_defaults(name))
+    size = resolved.shape[-1]
+    model = build_backbone(name, resolved.shape[0], size, pretrained=weights == PRETRAINED)
+    if weights == PRETRAINED:
+        origin = "timm pretrained weights"
+    elif weights == RANDOM:
+        origin = "random initialisation"
+    elif weights in PACKAGED:
+        packaged = PACKAGED[weights]
+        if name.partition(".")[0] != packaged.backbone:
+            raise EncoderError(
+                "The packaged weights belong to another backbone.",
+                where=f"{role}.backbone",
+                expected=packaged.backbone,
+                received=name,
+            )
+        load_backbone_state(model, packaged_state(packaged), name=name, origin=weights)
+        origin = f"package {packaged.package}, sha256 {packaged.sha256}"
+    else:
+        path = Path(weights)
+        if not path.exists():
+            names = ", ".join([PRETRAINED, RANDOM, *sorted(PACKAGED)])
+            raise EncoderError(
+                "The weights are neither a known name nor a file or run.",
+                where=f"{role}.weights",
+                expected=f"one of {names}, a weights file, or a run folder",
+                received=weights,
+            )
+        if path.is_dir():
+            raise EncoderError(
+                "The folder holds no encoder of ours.",
+                where=f"{role}.weights = {path}",
+                expected="a run folder with student/encoder.json or pretrained/encoder.json",
+            )
+        load_backbone_state(model, read_state(path), name=name, origin=str(path))
+        origin = f"file {path.name}, sha256 {sha256_file(path)}"
+    width = output_width(model, resolved, name)
+    architecture = Architecture(backbone=name, features=width, head="none", width=width)
+    return Encoder(model, nn.Identity(), resolved, architecture, origin)
+
+
+def _from_run(folder: Path, backbone: str | None, modality: Modality, role: str) -> Encoder:
+    encoder = load_encoder(folder)
+    if backbone not in (None, encoder.architecture.backbone):
+        raise EncoderError(
+            "The run holds another backbone.",
+            where=f"{role}.backbone",
+            expected=encoder.architecture.backbone,
+            received=backbone,
+            fix=f"leave {role}.backbone out: the run knows it",
+        )
+    resolved = modality.resolve(encoder.modality.as_defaults())
+    if resolved.shape[0] != encoder.modality.shape[0]:
+        raise EncoderError(
+            "The run's encoder takes another number of channels.",
+            where=folder,
+            expected=encoder.modality.shape[0],
+            received=resolved.shape[0],
+        )
+    encoder.modality = resolved
+    output_width(encoder, encoder.modality, encoder.architecture.backbone)
+    encoder.origin = f"earlier run {folder.name} ({encoder.origin})"
+    return encoder

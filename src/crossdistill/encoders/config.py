@@ -1,0 +1,35 @@
+"""The ``teacher:`` and ``student:`` sections of a configuration."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RANDOM = "random"  # a weights name: random initialisation
+PRETRAINED = "pretrained"  # a weights name: timm's own weights, fetched from its hub
+
+
+class TeacherConfig(BaseModel):
+    """The pretrained encoder of the source modality."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: str | None = Field(None, description="timm name; may be left out when weights is an earlier run")
+    weights: str = Field(
+        PRETRAINED, description="'pretrained', a packaged name such as 'efficientnet-lite0', a file, or a run folder"
+    )
+    center: bool = Field(
+        True, description="subtract the mean of the training pairs' embeddings, so that directions tell items apart"
+    )
+    save: bool = Field(True, description="keep a copy of the teacher in the run folder, so that the run is complete")
+
+
+class StudentConfig(BaseModel):
+    """The encoder to train in the target modality."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: str | None = Field("resnet18", description="timm name; null takes that of the weights' run")
+    weights: str = Field(RANDOM, description="'random', 'pretrained', a packaged name, a file, or a run folder")
+    head: Literal["none", "linear", "mlp"] = Field("linear", description="projection into the teacher's space")

@@ -1,0 +1,191 @@
+"""An encoder: backbone, projection head and the preprocessing that belongs to them, inseparable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crossdistill.errors import EncoderError
+from crossdistill.modalities import Modality
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """All that is needed to build an encoder again before its weights are loaded.
+
+    Attributes:
+        backbone: a timm name, or ``python:QUALIFIED.NAME`` for a module of the user's own.
+        features: width of the backbone's output.
+        head: kind of the projection head.
+        width: width of the embedding.
+    """
+
+    backbone: str
+    features: int
+    head: str
+    width: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+
+class Encoder(nn.Module):
+    """Backbone and head with their preprocessing.
+
+    Args:
+        backbone: maps normalised input ``(B, *modality.shape)`` to features ``(B, F)``.
+        head: maps features to embeddings ``(B, d)``.
+        modality: resolved preprocessing.
+        architecture: how to build it again.
+        origin: where the weights come from, in words, for provenance.
+
+    Attributes:
+        offset: ``(d,)``, subtracted from every embedding; zero unless the space has been centred. Features behind a ReLU
+            lie in a narrow cone, where every cosine similarity is near one; around their mean they spread out.
+    """
+
+    offset: Tensor
+
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, modality: Modality, architecture: Architecture, origin: str
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.modality = modality
+        self.architecture = architecture
+        self.origin = origin
+        self.register_buffer("offset", torch.zeros(architecture.width))
+
+    @classmethod
+    def from_module(cls, module: nn.Module, modality: Modality, head: nn.Module | None = None) -> Encoder:
+        """An encoder from any module that maps ``(B, *modality.shape)`` to ``(B, F)``.
+
+        Args:
+            module: the backbone; its weights are used as they are.
+            modality: with size, mean and std given (there are no defaults to take them from).
+            head: projection; identity by default.
+
+        Raises:
+            EncoderError: the module cannot take the modality's shape or does not give ``(B, F)``.
+        """
+        kind = type(module)
+        name = f"python:{kind.__module__}.{kind.__qualname__}"
+        features = output_width(module, modality, name)
+        projection = head if head is not None else nn.Identity()
+        with torch.no_grad():
+            probe = projection.eval()(torch.zeros(2, features))
+        architecture = Architecture(
+            backbone=name,
+            features=features,
+            head="none" if head is None else f"python:{type(head).__qualname__}",
+            width=int(probe.shape[1]),
+        )
+        return cls(module, projection, modality, architecture, origin="a module given from Python")
+
+    @property
+    def width(self) -> int:
+        """Width ``d`` of the embedding."""
+        return self.architecture.width
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised input ``(B, *shape)`` to backbone features ``(B, F)``."""
+        found: Tensor = self.backbone(images)
+        return found
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised input ``(B, *shape)`` to embeddings ``(B, d)``, not unit length."""
+        return self.project(self.features(images))
+
+    def project(self, features: Tensor) -> Tensor:
+        """Backbone features ``(B, F)`` to embeddings ``(B, d)``."""
+        embedded: Tensor = self.head(features)
+        return embedded - self.offset
+
+
+class Teacher:
+    """A frozen encoder: eval mode, no gradients, for good.
+
+    It is deliberately no ``nn.Module``: no parent can switch it to training mode, and no optimiser can find its
+    parameters.
+    """
+
+    def __init__(self, encoder: Encoder, device: torch.device | str = "cpu") -> None:
+        self.encoder = encoder.to(device).eval().requires_grad_(False)
+        self.device = torch.device(device)
+
+    @property
+    def modality(self) -> Modality:
+        """Its preprocessing."""
+        return self.encoder.modality
+
+    @property
+    def width(self) -> int:
+        """Width ``d`` of its embeddings."""
+        return self.encoder.width
+
+    def embed(self, items: Tensor) -> Tensor:
+        """Decoded items ``(B, *shape)`` to embeddings ``(B, d)`` in float32 on the CPU, not unit length."""
+        if self.encoder.training:
+            raise RuntimeError("the teacher has been switched to training mode from outside")
+        with torch.no_grad():
+            embedded: Tensor = self.encoder(self.modality.normalise(items.to(self.device)))
+        return embedded.float().cpu()
+
+    def fingerprint(self) -> str:
+        """Hash of weights, architecture and preprocessing: embeddings with another one must not be mixed."""
+        digest = hashlib.sha256(weights_hash(self.encoder).encode())
+        digest.update(self.modality.model_dump_json(exclude={"augment_with"}).encode())
+        return digest.hexdigest()
+
+
+def weights_hash(module: nn.Module) -> str:
+    """SHA-256 over the names, shapes, types and bytes of a module's state."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        value = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def output_width(backbone: nn.Module, modality: Modality, name: str) -> int:
+    """Width ``F`` of a backbone's output, found by running it once on zeros.
+
+    Raises:
+        EncoderError: it cannot take this input, or its output is not ``(B, F)``.
+    """
+    shape = modality.shape
+    training = backbone.training
+    try:
+        with torch.no_grad():
+            output = backbone.eval()(torch.zeros(2, *shape))
+    except Exception as error:  # a backbone may raise anything; whatever it is, the input did not fit
+        raise EncoderError(
+            "The backbone cannot take input of this size.",
+            where=name,
+            expected="a size and a number of channels that it was built for",
+            received=f"channels, height, width = {shape}: {str(error).splitlines()[0] if str(error) else error!r}",
+            fix="change size or channels in the modality's section (transformers want a multiple of their patch size)",
+        ) from error
+    finally:
+        backbone.train(training)
+    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 2:
+        received = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise EncoderError(
+            "The backbone does not give one vector per item.", where=name, expected="(B, F)", received=received
+        )
+    if not bool(torch.isfinite(output).all()):
+        raise EncoderError("The backbone gives values that are not finite.", where=name, received=f"input {shape}")
+    return int(output.shape[1])
+
+
+def trainable(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
+    """The parameters of some modules that want gradients."""
+    return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]

@@ -1,0 +1,110 @@
+"""Backbones by timm name, with any number of input channels and, where the architecture allows, any size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from crossdistill.encoders.weights import normalise_names
+from crossdistill.errors import EncoderError, nearest
+from crossdistill.modalities import InputDefaults
+
+
+def backbone_defaults(name: str) -> InputDefaults:
+    """What timm says the backbone's weights were trained with.
+
+    Raises:
+        EncoderError: timm knows no such backbone.
+    """
+    if not timm.is_model(name):
+        raise EncoderError(
+            "Unknown backbone.", expected="a timm model name", received=name, fix=nearest(name, timm.list_models())
+        )
+    config = timm.get_pretrained_cfg(name)
+    if config is None:  # an architecture without published weights
+        return InputDefaults(size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), interpolation="bicubic")
+    return InputDefaults(
+        size=config.input_size[-1], mean=config.mean, std=config.std, interpolation=config.interpolation
+    )
+
+
+def build_backbone(name: str, channels: int, size: int, *, pretrained: bool = False) -> nn.Module:
+    """A timm backbone that ends in pooled features.
+
+    Args:
+        name: timm name, with or without a tag (``resnet18.a1_in1k``).
+        channels: of the input.
+        size: side of the input in pixels; passed to architectures that are built for one size.
+        pretrained: whether to fetch timm's weights.
+
+    Raises:
+        EncoderError: unknown name, a size it cannot be built for, or weights that cannot be fetched.
+    """
+    backbone_defaults(name)  # refuses an unknown name
+    config = timm.get_pretrained_cfg(name)
+    options: dict[str, Any] = {"img_size": size} if config is not None and config.fixed_input_size else {}
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=channels, **options)
+    except Exception as error:  # timm, its hub client and the network raise many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if pretrained:
+            raise EncoderError(
+                "The pretrained weights cannot be fetched.",
+                where=name,
+                expected="a network, or weights that an earlier download has cached",
+                received=reason,
+                fix="give a local file: weights: PATH.safetensors",
+            ) from error
+        raise EncoderError("The backbone cannot be built.", where=f"{name} at size {size}", received=reason) from error
+    return model
+
+
+def load_backbone_state(model: nn.Module, state: dict[str, Tensor], *, name: str, origin: str) -> None:
+    """Loads a state dict into a backbone, adapting the first convolution to its number of input channels.
+
+    Classifier weights are left out; anything else must match by name and shape.
+
+    Raises:
+        EncoderError: keys are missing, unknown or of another shape.
+    """
+    wanted = model.state_dict()
+    state = normalise_names(state, wanted)
+    config: dict[str, Any] = getattr(model, "default_cfg", None) or {}
+    state = {key: value for key, value in state.items() if not _belongs_to(key, config.get("classifier"))}
+    first = config.get("first_conv")
+    for stem in (first,) if isinstance(first, str) else (first or ()):
+        key = f"{stem}.weight"
+        if key in state and key in wanted and state[key].shape[1] != wanted[key].shape[1]:
+            if state[key].shape[1] == 3:
+                state[key] = adapt_input_conv(wanted[key].shape[1], state[key])
+            elif wanted[key].shape[1] == 3 and state[key].shape[1] == 1:
+                state[key] = state[key].expand(-1, 3, -1, -1) / 3
+    missing = sorted(wanted.keys() - state.keys())
+    unknown = sorted(state.keys() - wanted.keys())
+    shapes = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in sorted(wanted.keys() & state.keys())
+        if state[key].shape != wanted[key].shape
+    ]
+    problems = [
+        f"{len(found)} {what}: {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}"
+        for what, found in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+        if found
+    ]
+    if problems:
+        raise EncoderError(
+            "The weights do not fit the backbone.",
+            where=f"{origin} into {name}",
+            expected=f"the {len(wanted)} tensors of {name}",
+            received="; ".join(problems),
+            fix="name the backbone that the weights were trained with",
+        )
+    model.load_state_dict(state, strict=True)
+
+
+def _belongs_to(key: str, classifier: str | tuple[str, ...] | None) -> bool:
+    prefixes = (classifier,) if isinstance(classifier, str) else (classifier or ())
+    return any(key.startswith(f"{prefix}.") for prefix in prefixes)

@@ -1,0 +1,50 @@
+"""The ``evaluate:`` section of a configuration."""
+
+from __future__ import annotations
+
+from typing import Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Protocol = Literal["knn", "linear", "fine_tune", "retrieval", "zero_shot"]
+Control = Literal["random_student", "initial_student", "teacher_on_target", "teacher_on_source", "supervised"]
+LABELLED: tuple[Protocol, ...] = ("knn", "linear", "fine_tune", "zero_shot")
+
+
+class SupervisedConfig(BaseModel):
+    """How encoders are trained on labels: fine-tuning of the student, and the from-scratch control."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(20, ge=1)
+    batch_size: int = Field(64, ge=2)
+    lr: float = Field(5e-4, gt=0)
+
+
+class EvaluateConfig(BaseModel):
+    """Stage 3: what is measured on the test split."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    protocols: list[Protocol] = Field(default_factory=lambda: ["knn", "linear", "retrieval", "zero_shot"])
+    shots: list[int] = Field(default_factory=lambda: [5], description="labels per class of the few-shot linear probes")
+    draws: int = Field(5, ge=1, description="random choices of the few labels")
+    neighbours: int = Field(10, ge=1, description="k of k-NN")
+    representation: Literal["embedding", "features"] = Field(
+        "embedding", description="what k-NN and linear probes see: the embedding after the head, or backbone features"
+    )
+    controls: list[Control] = Field(default_factory=lambda: list(get_args(Control)))
+    fine_tune: SupervisedConfig = Field(default_factory=SupervisedConfig)
+    supervised: SupervisedConfig = Field(default_factory=lambda: SupervisedConfig(epochs=40, lr=1e-3))
+    supervised_shots: bool = Field(
+        True, description="also train the from-scratch control on one draw of each few-shot set"
+    )
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if any(shot < 1 for shot in self.shots):
+            raise ValueError("shots must be positive")
+        for name, values in (("protocols", self.protocols), ("shots", self.shots), ("controls", self.controls)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names something twice")
+        return self

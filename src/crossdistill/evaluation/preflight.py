@@ -1,0 +1,65 @@
+"""Whether the pairs can bear what a configuration asks of them, found out before anything long begins."""
+
+from __future__ import annotations
+
+from crossdistill.errors import PairsError
+from crossdistill.evaluation.config import LABELLED, EvaluateConfig
+from crossdistill.pairs import Pairs
+from crossdistill.pairs.table import smallest_classes
+
+
+def applicable(pairs: Pairs, config: EvaluateConfig) -> tuple[EvaluateConfig, dict[str, str]]:
+    """The configuration without what needs labels when there are none, and the reason for each protocol left out.
+
+    Raises:
+        PairsError: there are labels, but a class is too small for the shots, or is in the test split alone, or there
+            is only one; or retrieval has no test pairs.
+    """
+    if "retrieval" in config.protocols:
+        pairs.require("test", ("source", "target"), "retrieval")
+    if not pairs.classes:
+        reason = "the pairs have no labels"
+        left_out = {protocol: reason for protocol in config.protocols if protocol in LABELLED}
+        kept = [protocol for protocol in config.protocols if protocol not in LABELLED]
+        # Without labels there is nothing to train or probe on, so two controls have nothing to show.
+        controls = [control for control in config.controls if control not in ("supervised", "teacher_on_source")]
+        return config.model_copy(update={"protocols": kept, "controls": controls}), left_out
+    if not set(config.protocols) & set(LABELLED):
+        return config, {}
+    if len(pairs.classes) < 2:
+        raise PairsError(
+            "There is only one class.",
+            where=pairs.name,
+            received=pairs.classes[0],
+            fix="label at least two classes, or leave knn, linear, fine_tune and zero_shot out of evaluate.protocols",
+        )
+    _check_classes(pairs, config)
+    return config, {}
+
+
+def _check_classes(pairs: Pairs, config: EvaluateConfig) -> None:
+    for split in ("train", "test"):
+        if not pairs.where(split, has=("target",), labelled=True):  # type: ignore[arg-type]  # a literal in a loop
+            raise PairsError(
+                f"The split '{split}' has no labelled target item.",
+                where=pairs.name,
+                fix="label some of its rows, or leave knn, linear, fine_tune and zero_shot out of evaluate.protocols",
+            )
+    if "zero_shot" in config.protocols and not pairs.where("train", has=("source",), labelled=True):
+        raise PairsError(
+            "Zero-shot needs labelled source items in the training split.",
+            where=pairs.name,
+            fix="label some, or leave zero_shot out of evaluate.protocols",
+        )
+    train = pairs.where("train", has=("target",), labelled=True)
+    shots = max(config.shots, default=1) if "linear" in config.protocols else 1
+    small = [(name, size) for name, size in smallest_classes(pairs, train, count=len(pairs.classes)) if size < shots]
+    if small:
+        shown = ", ".join(f"{name} ({size})" for name, size in small[:5]) + (", ..." if len(small) > 5 else "")
+        raise PairsError(
+            "A class is too small for the shots." if shots > 1 else "A class has no labelled training item.",
+            where=f"{pairs.name}, training split",
+            expected=f"at least {shots} labelled target items of each class",
+            received=f"{len(small)} of {len(pairs.classes)} classes have fewer: {shown}",
+            fix="lower evaluate.shots, or drop the labels of these classes" if shots > 1 else "drop its labels",
+        )

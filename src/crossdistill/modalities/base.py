@@ -1,0 +1,86 @@
+"""What a modality is: how a file becomes a tensor, and everything that depends on the kind of data.
+
+A modality is also the *preprocessing* of an encoder: the resolved object (nothing left open) is written beside the
+encoder's weights and read back with them, so an encoder can never meet input that was prepared in another way.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputDefaults:
+    """What an encoder was trained with; fills whatever the user's modality section leaves open."""
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+
+
+class Modality(BaseModel, ABC):
+    """One kind of data. Subclasses live in one file each, which is named after the modality."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    modality: str
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one decoded item, without the batch dimension. Raises ValueError while unresolved."""
+
+    @abstractmethod
+    def resolve(self, defaults: InputDefaults) -> Self:
+        """The same modality with every open setting taken from ``defaults``."""
+
+    @abstractmethod
+    def as_defaults(self) -> InputDefaults:
+        """A resolved modality's settings as defaults for another one: an encoder's preprocessing handed on."""
+
+    @abstractmethod
+    def decode(self, path: Path) -> Tensor:
+        """Reads one file into a tensor of ``shape`` in its compact form (uint8 for images).
+
+        Raises:
+            PairsError: the file is missing, unreadable or truncated; the message names it.
+        """
+
+    @abstractmethod
+    def from_array(self, array: Any) -> Tensor:
+        """The same as :meth:`decode` for an item that is already in memory (an array, tensor or picture)."""
+
+    @abstractmethod
+    def augment(self, item: Tensor) -> Tensor:
+        """A random variant of one decoded item, drawn from torch's global generator; shape and dtype are kept."""
+
+    @abstractmethod
+    def contrastive(self) -> Self:
+        """The same modality with the strong augmentation that two-view contrastive pretraining needs."""
+
+    @abstractmethod
+    def normalise(self, batch: Tensor) -> Tensor:
+        """Decoded items ``(B, *shape)`` as the float32 input of an encoder, ``(B, *shape)``."""
+
+    @abstractmethod
+    def with_statistics(self, items: Tensor) -> Self:
+        """The same modality, normalising by the mean and deviation of the decoded ``items`` ``(N, *shape)``."""
+
+    @abstractmethod
+    def picture(self, path: Path, side: int) -> Image.Image:
+        """How the item at ``path`` is drawn in a report: a picture of ``side`` x ``side`` pixels."""
+
+    @classmethod
+    @abstractmethod
+    def write_fake(cls, path: Path, label: int, variant: int, rich: bool) -> None:
+        """Writes a tiny sample for tests: ``label`` decides what it shows, ``variant`` how, ``rich`` the detail."""

@@ -1,0 +1,266 @@
+"""The image modality: photographs, drawings, or anything that an image file holds in 8 bits a channel."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from PIL import ImageDraw, ImageOps
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.v2 import functional as F
+
+from crossdistill.errors import PairsError
+from crossdistill.modalities.base import InputDefaults, Modality
+
+_WHITE = (255, 255, 255, 255)
+_INTERPOLATIONS = {"nearest", "bilinear", "bicubic", "lanczos"}
+
+
+class ImageAugment(BaseModel):
+    """Random changes of one image. Geometry first, photometry after; 0 or null turns one off."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    crop: tuple[float, float] | None = Field(None, description="area range of a random resized crop")
+    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
+    rotate: float = Field(15.0, ge=0, le=180, description="largest rotation, in degrees")
+    translate: float = Field(0.1, ge=0, le=1, description="largest shift, as a fraction of the side")
+    scale: tuple[float, float] = Field((0.85, 1.15), description="range of the zoom")
+    brightness: float = Field(0.2, ge=0)
+    contrast: float = Field(0.2, ge=0)
+    saturation: float = Field(0.0, ge=0, description="three channels only")
+    hue: float = Field(0.0, ge=0, le=0.5, description="three channels only")
+    grayscale: float = Field(0.0, ge=0, le=1, description="probability; three channels only")
+    blur: float = Field(0.0, ge=0, le=1, description="probability of a Gaussian blur")
+
+
+class Image(Modality):
+    """Image files of any format that Pillow reads, as uint8 tensors ``(channels, size, size)``.
+
+    Transparent pixels become white, palettes are expanded, EXIF orientation is applied, 16-bit grey is scaled to 8.
+    """
+
+    modality: Literal["image"] = "image"
+    size: int | None = Field(None, ge=8, le=4096, description="side in pixels; default: the encoder's own")
+    channels: Literal[1, 3] = 3
+    fit: Literal["crop", "pad", "squash"] = Field("crop", description="how a picture that is not square becomes one")
+    mean: tuple[float, ...] | None = Field(None, description="default: the encoder's own")
+    std: tuple[float, ...] | None = Field(None, description="default: the encoder's own")
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+    augment_with: ImageAugment = Field(default_factory=ImageAugment, alias="augment")
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @model_validator(mode="after")
+    def _channels_agree(self) -> Self:
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if values is not None and len(values) != self.channels:
+                raise ValueError(f"{name} has {len(values)} values where channels is {self.channels}")
+        if self.std is not None and min(self.std) <= 0:
+            raise ValueError("std must be positive")
+        return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        if self.size is None:
+            raise ValueError("the image size is still open: resolve the modality with an encoder first")
+        return (self.channels, self.size, self.size)
+
+    def resolve(self, defaults: InputDefaults) -> Self:
+        def per_channel(values: tuple[float, ...]) -> tuple[float, ...]:
+            # A grey input takes the average of the colours' statistics.
+            return values if len(values) == self.channels else (sum(values) / len(values),) * self.channels
+
+        interpolation = defaults.interpolation if defaults.interpolation in _INTERPOLATIONS else "bicubic"
+        return self.model_copy(
+            update={
+                "size": self.size or defaults.size,
+                "mean": self.mean or per_channel(defaults.mean),
+                "std": self.std or per_channel(defaults.std),
+                "interpolation": self.interpolation or interpolation,
+            }
+        )
+
+    def as_defaults(self) -> InputDefaults:
+        if self.mean is None or self.std is None or self.interpolation is None:
+            raise ValueError("mean, std or interpolation is still open: resolve the modality with an encoder first")
+        return InputDefaults(size=self.shape[-1], mean=self.mean, std=self.std, interpolation=self.interpolation)
+
+    def decode(self, path: Path) -> Tensor:
+        return self._to_tensor(self._open(path))
+
+    def from_array(self, array: Any) -> Tensor:
+        if isinstance(array, Pillow.Image):
+            return self._to_tensor(_flatten(array))
+        values = np.asarray(array)
+        if values.dtype != np.uint8:
+            raise PairsError(
+                "An image array must hold 8-bit values.",
+                expected="dtype uint8, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)",
+                received=f"dtype {values.dtype}, shape {values.shape}",
+                fix="scale it to 0..255 and convert it: (array * 255).round().astype('uint8')",
+            )
+        if values.ndim == 3 and values.shape[2] == 1:
+            values = values[:, :, 0]
+        if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))) or 0 in values.shape:
+            raise PairsError(
+                "An image array has a shape that is none of an image.",
+                expected="(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)",
+                received=values.shape,
+            )
+        return self._to_tensor(_flatten(Pillow.fromarray(values)))
+
+    def augment(self, item: Tensor) -> Tensor:
+        changed: Tensor = _augmentation(self.augment_with, self.shape[0], self.shape[1])(item)
+        return changed
+
+    def contrastive(self) -> Self:
+        # SimCLR's recipe (arXiv 2002.05709, appendix A), with a gentler crop for small pictures.
+        strong = ImageAugment(
+            crop=(0.3, 1.0), rotate=0, translate=0, scale=(1, 1), brightness=0.6, contrast=0.6, saturation=0.6,
+            hue=0.1, grayscale=0.2, blur=0.3,
+        )  # fmt: skip
+        chosen = self.augment_with if "augment_with" in self.model_fields_set else strong
+        return self.model_copy(update={"augment_with": chosen})
+
+    def normalise(self, batch: Tensor) -> Tensor:
+        if self.mean is None or self.std is None:
+            raise ValueError("mean and std are still open: resolve the modality with an encoder first")
+        mean = torch.tensor(self.mean, device=batch.device).view(-1, 1, 1)
+        std = torch.tensor(self.std, device=batch.device).view(-1, 1, 1)
+        return (batch.float() / 255 - mean) / std
+
+    def with_statistics(self, items: Tensor) -> Self:
+        values = items.double() / 255
+        mean = tuple(round(float(value), 4) for value in values.mean(dim=(0, 2, 3)))
+        # A constant channel would divide by zero; a quarter is a typical deviation of natural images.
+        std = tuple(round(float(value), 4) or 0.25 for value in values.std(dim=(0, 2, 3)))
+        return self.model_copy(update={"mean": self.mean or mean, "std": self.std or std})
+
+    def picture(self, path: Path, side: int) -> Pillow.Image:
+        opened = self._open(path).convert("RGB")
+        return ImageOps.pad(opened, (side, side), color=(255, 255, 255))
+
+    @classmethod
+    def write_fake(cls, path: Path, label: int, variant: int, rich: bool) -> None:
+        """A polygon of ``label + 3`` corners: filled and coloured when ``rich``, an outline otherwise."""
+        rng = np.random.default_rng(label * 1000 + variant)
+        centre, radius, turn = rng.uniform(20, 28, 2), rng.uniform(12, 18), rng.uniform(0, 2 * np.pi)
+        angles = turn + np.arange(label + 3) * 2 * np.pi / (label + 3)
+        points = [(centre[0] + radius * np.cos(a), centre[1] + radius * np.sin(a)) for a in angles]
+        picture = Pillow.new("RGB", (48, 48), "white")
+        hue = (37 * label + 11 * variant) % 360
+        fill = f"hsl({hue}, 80%, 50%)" if rich else None
+        ImageDraw.Draw(picture).polygon(points, fill=fill, outline=None if rich else "black")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path)
+
+    def _open(self, path: Path) -> Pillow.Image:
+        expected = "an image file that Pillow reads (PNG, JPEG, WebP, TIFF, BMP, GIF)"
+        try:
+            with Pillow.open(path) as opened:
+                opened.load()
+                return _flatten(ImageOps.exif_transpose(opened))
+        except FileNotFoundError as error:
+            raise PairsError("A file is missing.", where=path, expected=expected) from error
+        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+            raise PairsError(
+                "An image cannot be read.",
+                where=path,
+                expected=expected,
+                received=str(error) or type(error).__name__,
+                fix="replace the file, or remove its row from the pairs",
+            ) from error
+
+    def _to_tensor(self, picture: Pillow.Image) -> Tensor:
+        if self.size is None or self.interpolation is None:
+            raise ValueError("size or interpolation is still open: resolve the modality with an encoder first")
+        tensor = F.pil_to_tensor(picture.convert("L" if self.channels == 1 else "RGB"))
+        height, width = tensor.shape[-2:]
+        if (height, width) == (self.size, self.size):
+            return tensor
+        side = self.size
+        if self.fit == "squash":
+            target = [side, side]
+        else:
+            edge = min(height, width) if self.fit == "crop" else max(height, width)
+            target = [max(1, round(height * side / edge)), max(1, round(width * side / edge))]
+        tensor = F.resize(tensor, target, InterpolationMode(self.interpolation), antialias=True)
+        if self.fit == "pad":
+            spare_y, spare_x = side - tensor.shape[-2], side - tensor.shape[-1]
+            edges = [spare_x // 2, spare_y // 2, spare_x - spare_x // 2, spare_y - spare_y // 2]
+            return F.pad(tensor, edges, fill=_border(tensor))
+        return F.center_crop(tensor, [side, side])
+
+
+def _flatten(picture: Pillow.Image) -> Pillow.Image:
+    """The picture in mode L or RGB: transparency over white, 16 bits scaled to 8."""
+    if picture.mode.startswith("I"):  # Pillow's own conversion would clip at 255 and turn everything white
+        values = np.asarray(picture).astype(np.float64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"integer image outside 0..65535 (from {values.min():.0f} to {values.max():.0f})")
+        return Pillow.fromarray((values / 257).round().astype(np.uint8))
+    if picture.mode == "F":
+        raise ValueError("floating-point image: its range is unknown; store it in 8 or 16 bits")
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        ground = Pillow.new("RGBA", picture.size, _WHITE)
+        return Pillow.alpha_composite(ground, picture.convert("RGBA")).convert("RGB")
+    return picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
+
+
+def _border(image: Tensor) -> list[float]:
+    """The median colour of the outermost pixels: what a paper, a wall or a sensor's void shows there."""
+    edge = torch.cat([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], dim=1)
+    return [float(value) for value in edge.float().median(dim=1).values]
+
+
+class _BorderAffine(v2.Transform):
+    """Rotation, shift and zoom whose uncovered corners take the image's own border colour."""
+
+    def __init__(self, config: ImageAugment) -> None:
+        super().__init__()
+        self.config = config
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        side = flat_inputs[0].shape[-1]
+        angle, dx, dy = (2 * torch.rand(3) - 1).tolist()
+        low, high = self.config.scale
+        return {
+            "angle": angle * self.config.rotate,
+            "translate": [dx * self.config.translate * side, dy * self.config.translate * side],
+            "scale": low + (high - low) * float(torch.rand(())),
+            "shear": [0.0, 0.0],
+            "fill": _border(flat_inputs[0]),
+        }
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return F.affine(inpt, interpolation=InterpolationMode.BILINEAR, **params)
+
+
+@cache
+def _augmentation(config: ImageAugment, channels: int, size: int) -> v2.Transform:
+    steps: list[v2.Transform] = []
+    if config.crop is not None:
+        steps.append(v2.RandomResizedCrop(size, scale=config.crop, antialias=True))
+    if config.rotate or config.translate or config.scale != (1, 1):
+        steps.append(_BorderAffine(config))
+    if config.flip:
+        steps.append(v2.RandomHorizontalFlip(config.flip))
+    if config.brightness or config.contrast or (channels == 3 and (config.saturation or config.hue)):
+        colour = (config.saturation, config.hue) if channels == 3 else (0.0, 0.0)
+        steps.append(v2.ColorJitter(config.brightness, config.contrast, *colour))
+    if config.grayscale and channels == 3:
+        steps.append(v2.RandomGrayscale(config.grayscale))
+    if config.blur:
+        steps.append(v2.RandomApply([v2.GaussianBlur(max(3, size // 20 * 2 + 1), (0.1, 2.0))], config.blur))
+    return v2.Compose(steps or [v2.Identity()])
+
+
+MODALITY = Image

@@ -1,0 +1,99 @@
+"""Items as tensors: decoded once and kept in compact form where memory allows, else decoded when asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from crossdistill.console import track
+from crossdistill.errors import PairsError
+from crossdistill.modalities import Modality
+from crossdistill.pairs.table import Pairs, Side
+
+CACHE_BYTES = 1 << 30  # decoded items beyond this are read from disk each time
+
+
+class Items(Dataset[Tensor]):
+    """The items of some rows on one side, as decoded tensors ``(*modality.shape)`` in the modality's compact dtype.
+
+    Args:
+        files: what to decode, in order.
+        wheres: for each file where it is named (manifest row), for messages.
+        modality: resolved; it decodes.
+        description: for the progress bar.
+
+    Raises:
+        PairsError: an item cannot be decoded; file and row are named.
+    """
+
+    def __init__(self, files: Sequence[Path], wheres: Sequence[str], modality: Modality, description: str) -> None:
+        self.files = list(files)
+        self.modality = modality
+        self._wheres = list(wheres)
+        self._cache: Tensor | None = None
+        if files and len(files) * math.prod(modality.shape) <= CACHE_BYTES:
+            with track(f"reading {description}", len(files)) as task:
+                decoded = []
+                for index in range(len(files)):
+                    decoded.append(self._decode(index))
+                    task.advance()
+            self._cache = torch.stack(decoded)
+
+    @classmethod
+    def of(cls, pairs: Pairs, rows: Sequence[int], side: Side, modality: Modality, description: str = "") -> Items:
+        """The items of ``rows`` of ``pairs`` on ``side``; every row must have one."""
+        files = []
+        for row in rows:
+            file = pairs[row].item(side)
+            if file is None:
+                raise ValueError(f"row {row} ({pairs[row].where}) has no {side}")
+            files.append(file)
+        wheres = [f"{pairs[row].where}, column {side}" for row in rows]
+        return cls(files, wheres, modality, description or f"{side} items")
+
+    @classmethod
+    def like(cls, items: Items, modality: Modality) -> Items:
+        """The same decoded items under a modality that differs in augmentation or normalisation alone."""
+        if modality.shape != items.modality.shape:
+            raise ValueError(f"another shape needs another decoding: {items.modality.shape} and {modality.shape}")
+        twin = cls([], [], modality, "")
+        twin.files, twin._wheres, twin._cache = items.files, items._wheres, items._cache
+        return twin
+
+    def subset(self, positions: Sequence[int]) -> Items:
+        """Some of the items, without decoding them again."""
+        twin = Items([], [], self.modality, "")
+        twin.files = [self.files[position] for position in positions]
+        twin._wheres = [self._wheres[position] for position in positions]
+        twin._cache = None if self._cache is None else self._cache[torch.as_tensor(positions, dtype=torch.long)]
+        return twin
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self._cache[index] if self._cache is not None else self._decode(index)
+
+    def batch(self, indices: Sequence[int]) -> Tensor:
+        """Several items, stacked ``(B, *shape)``."""
+        if self._cache is not None:
+            return self._cache[torch.as_tensor(indices, dtype=torch.long)]
+        return torch.stack([self._decode(index) for index in indices])
+
+    def _decode(self, index: int) -> Tensor:
+        try:
+            return self.modality.decode(self.files[index])
+        except PairsError as error:
+            details = {key: value for key, value in error.details.items() if key != "where"}
+            raise PairsError(error.problem, where=f"{self._wheres[index]}: {self.files[index]}", **details) from error  # type: ignore[arg-type]  # the keys are those of CrossDistillError
+
+
+def content_hash(file: Path) -> str:
+    """A short hash of a file's bytes: two rows with the same picture under two names have the same."""
+    return hashlib.blake2b(file.read_bytes(), digest_size=12).hexdigest()

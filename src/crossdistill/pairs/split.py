@@ -1,0 +1,45 @@
+"""Splits by group: seeded, stratified by label where there are labels, and never separating a group."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import replace
+
+import numpy as np
+
+from crossdistill.pairs.config import SplitConfig
+from crossdistill.pairs.table import SPLITS, Pairs, Split
+
+
+def assign_splits(pairs: Pairs, config: SplitConfig) -> Pairs:
+    """The same pairs with a split in every row; pairs that have one already are returned as they are.
+
+    Groups are shuffled by the seed and dealt out one by one, each to the split that lacks most of its share of rows
+    among the rows of the group's most frequent label, so every class is spread as evenly as its groups allow.
+    """
+    if pairs[0].split is not None:
+        return pairs
+    members: dict[int, list[int]] = defaultdict(list)
+    for row, group in enumerate(pairs.group_ids):
+        members[group].append(row)
+    strata: dict[str, list[int]] = defaultdict(list)
+    for group, rows in members.items():
+        strata[Counter(pairs[row].label or "" for row in rows).most_common(1)[0][0]].append(group)
+
+    rng = np.random.default_rng(config.seed)
+    shares: dict[Split, float] = {"train": 1 - config.val - config.test, "val": config.val, "test": config.test}
+    chosen: dict[int, Split] = {}
+    for stratum in sorted(strata):
+        groups = strata[stratum]
+        total = sum(len(members[group]) for group in groups)
+        dealt: dict[Split, int] = dict.fromkeys(SPLITS, 0)
+        # Large groups first, in random order among equals: a large one dealt last could overfill a small split.
+        order = sorted(rng.permutation(len(groups)), key=lambda place: -len(members[groups[place]]))
+        for place in order:
+            rows = members[groups[place]]
+            split = max(SPLITS, key=lambda name: shares[name] * total - dealt[name])
+            dealt[split] += len(rows)
+            chosen[groups[place]] = split
+    return pairs.with_rows(
+        replace(pair, split=chosen[group]) for pair, group in zip(pairs, pairs.group_ids, strict=True)
+    )

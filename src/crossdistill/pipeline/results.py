@@ -1,0 +1,218 @@
+"""Stage 3 on a run folder: every subject through every protocol, into ``metrics.json`` and ``pictures/``."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from crossdistill.console import say
+from crossdistill.encoders import Encoder, load_encoder
+from crossdistill.encoders.config import RANDOM
+from crossdistill.evaluation import (
+    EvaluationSet,
+    Outcome,
+    RowVectors,
+    Subject,
+    difference,
+    embed_items,
+    measure,
+    supervised_accuracy,
+)
+from crossdistill.evaluation.probes import few_shot_rows
+from crossdistill.files import write_json
+from crossdistill.pairs.items import Items
+from crossdistill.pipeline.environment import timed
+from crossdistill.pipeline.showcase import describe_pairs, embedding_map, example_pairs, retrieval_gallery
+from crossdistill.pipeline.stages import Run, TeacherSpace, fresh_student, students_of
+from crossdistill.training import TrainConfig, read_epochs
+
+FORMAT = 1
+
+
+def run_evaluation(run: Run, space: TeacherSpace) -> dict[str, Any]:
+    """Measures everything and writes ``metrics.json``; returns its content."""
+    with timed(run.folder, "evaluate"):
+        say("evaluating")
+        data = EvaluationSet(run.pairs, space.ids.numpy())
+        teacher_rows = RowVectors(np.array(space.rows, dtype=np.int64), *(2 * (space.embeddings.numpy(),)))
+        students = {
+            objective.name: _embed_target(run, load_encoder(place))
+            for objective, place in students_of(run.config, run.folder)
+        }
+        outcomes = []
+        for subject in [*_trained(run, students), *_controls(run, data, space, teacher_rows)]:
+            outcome = measure(subject, data, teacher_rows, run.evaluate, run.config.train.seed)
+            outcomes.append(outcome)
+        _supervised(run, data, space, outcomes)
+        metrics = _assemble(run, data, space, students[run.config.objective.name], teacher_rows, outcomes)
+        write_json(run.folder.metrics, metrics)
+    return metrics
+
+
+def is_current(run: Run, metrics: dict[str, Any]) -> bool:
+    """Whether ``metrics`` were made with the present ``evaluate`` section."""
+    return bool(metrics.get("settings") == run.config.evaluate.model_dump(mode="json"))
+
+
+def _embed_target(run: Run, encoder: Encoder) -> RowVectors:
+    """Vectors of the target items of the training and test splits."""
+    rows = sorted(run.pairs.where("train", has=("target",)) + run.pairs.where("test", has=("target",)))
+    items = Items.of(run.pairs, rows, "target", encoder.modality, "target items for evaluation")
+    embeddings, features = embed_items(encoder, items, run.device)
+    return RowVectors(np.array(rows, dtype=np.int64), embeddings, features)
+
+
+def _trained(run: Run, students: dict[str, RowVectors]) -> list[Subject]:
+    subjects = []
+    for objective, _ in students_of(run.config, run.folder):
+        main = objective.name == run.config.objective.name
+        subjects.append(
+            Subject(
+                name=objective.name,
+                role="objective" if main else "baseline",
+                description=f"student distilled with {objective.name}",
+                side="target",
+                shared=True,
+                vectors=students[objective.name],
+            )
+        )
+    return subjects
+
+
+def _controls(run: Run, data: EvaluationSet, space: TeacherSpace, teacher_rows: RowVectors) -> list[Subject]:
+    subjects = []
+    wanted = run.evaluate.controls
+    pretrained_start = run.given_student is not None or run.config.student.weights != RANDOM
+    for name, random_weights in (("random_student", True), ("initial_student", False)):
+        if name not in wanted or (random_weights and run.given_student) or not (random_weights or pretrained_start):
+            continue  # random weights cannot be had for a module of the user's own, nor two rows for one start
+        student = _untrained(run, space, random_weights=random_weights)
+        description = "student of random weights" if random_weights else "student before distillation"
+        subjects.append(
+            Subject(
+                name=name,
+                role="control",
+                description=description,
+                side="target",
+                shared=True,
+                vectors=_embed_target(run, student),
+            )
+        )
+    if "teacher_on_target" in wanted and run.config.source.modality == run.config.target.modality:
+        vectors = _embed_target(run, space.teacher.encoder)
+        if run.config.teacher.center:
+            # Centred by the mean of the target items it is given: the best that can be done for it without training.
+            train = run.pairs.where("train", has=("target",))
+            mean = vectors.take(train).mean(axis=0)
+            vectors = RowVectors(vectors.rows, vectors.embeddings - mean, vectors.features)
+        subjects.append(
+            Subject(
+                name="teacher_on_target",
+                role="control",
+                description="teacher applied to the target as it is",
+                side="target",
+                shared=True,
+                vectors=vectors,
+            )
+        )
+    if "teacher_on_source" in wanted:
+        subjects.append(
+            Subject(
+                name="teacher_on_source",
+                role="control",
+                description="teacher on the source (the ceiling)",
+                side="source",
+                shared=False,
+                vectors=teacher_rows,
+            )
+        )
+    return subjects
+
+
+def _supervised(run: Run, data: EvaluationSet, space: TeacherSpace, outcomes: list[Outcome]) -> None:
+    """Adds what is trained on labels: fine-tuning of the student, and the control that starts from random weights."""
+    fine_tune, scratch = "fine_tune" in run.evaluate.protocols, "supervised" in run.evaluate.controls
+    if not (fine_tune or scratch):
+        return
+    train, test = (data.rows(split, "target", labelled=True) for split in ("train", "test"))
+    distilled = load_encoder(run.folder.student)
+    train_items = Items.of(run.pairs, train, "target", distilled.modality, "labelled target items")
+    test_items = Items.of(run.pairs, test, "target", distilled.modality, "target items for testing")
+    common: TrainConfig = run.config.train
+
+    def accuracy(encoder: Encoder, chosen: np.ndarray[Any, Any], settings: Any, title: str) -> Any:
+        items = train_items.subset(chosen.tolist())
+        return supervised_accuracy(encoder, (items, train[chosen]), (test_items, test), data, settings, common, title)
+
+    everything = np.arange(len(train))
+    if fine_tune:
+        settings = run.evaluate.fine_tune
+        outcomes[0].metrics["fine_tune"] = accuracy(
+            copy.deepcopy(distilled), everything, settings, "fine-tuning the student"
+        )
+    if scratch:
+        outcome = Outcome(
+            name="supervised",
+            role="control",
+            description="supervised from scratch: the student's network, labels alone",
+        )
+        settings = run.evaluate.supervised
+        initial = _untrained(run, space, random_weights=True)
+        outcome.metrics["fine_tune"] = accuracy(
+            copy.deepcopy(initial), everything, settings, "training from scratch, all labels"
+        )
+        for shots in run.evaluate.shots if run.evaluate.supervised_shots else []:
+            chosen = few_shot_rows(data.labels(train), shots, 0, common.seed)
+            outcome.metrics[f"linear_{shots}_shot"] = accuracy(
+                copy.deepcopy(initial), chosen, settings, f"training from scratch, {shots} labels a class"
+            )
+        outcomes.append(outcome)
+
+
+def _untrained(run: Run, space: TeacherSpace, *, random_weights: bool) -> Encoder:
+    rows = run.pairs.where("train", has=("source", "target"))
+    return fresh_student(run, rows, space.teacher.width, random_weights=random_weights)[0]
+
+
+def _assemble(
+    run: Run,
+    data: EvaluationSet,
+    space: TeacherSpace,
+    student: RowVectors,
+    teacher: RowVectors,
+    outcomes: list[Outcome],
+) -> dict[str, Any]:
+    main = outcomes[0]
+    comparisons = [
+        {"metric": metric, "first": main.name, "second": other.name,
+         "difference": difference(main.metrics[metric], other.metrics[metric]).to_json()}
+        for other in outcomes[1:]
+        for metric in main.metrics
+        if metric in other.metrics and not metric.endswith("median_rank") and other.name != "teacher_on_source"
+    ]  # fmt: skip
+    encoder = load_encoder(run.folder.student)
+    return {
+        "format": FORMAT,
+        "settings": run.config.evaluate.model_dump(mode="json"),
+        "pairs": describe_pairs(run.pairs),
+        "teacher": _describe(space.teacher.encoder),
+        "student": _describe(encoder),
+        "left_out": run.left_out,
+        "outcomes": [outcome.to_json() for outcome in outcomes],
+        "comparisons": comparisons,
+        "curves": read_epochs(run.folder.log),
+        "examples": example_pairs(run),
+        "gallery": retrieval_gallery(run, data, student, teacher),
+        "map": embedding_map(run, data, student, teacher),
+    }
+
+
+def _describe(encoder: Encoder) -> dict[str, Any]:
+    return {
+        **encoder.architecture.to_json(),
+        "parameters": sum(parameter.numel() for parameter in encoder.parameters()),
+        "origin": encoder.origin,
+        "preprocessing": encoder.modality.model_dump(mode="json", by_alias=True),
+    }

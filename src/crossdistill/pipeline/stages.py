@@ -1,0 +1,262 @@
+"""Stages 1 and 2 on a run folder. Each is skipped when its result is there, and resumed when half of it is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from crossdistill.bank import TeacherBank, build_bank
+from crossdistill.console import warn
+from crossdistill.encoders import (
+    Encoder,
+    Teacher,
+    build_student,
+    build_teacher,
+    has_encoder,
+    load_encoder,
+    resolve_modality,
+    save_encoder,
+    student_backbone,
+)
+from crossdistill.encoders.config import RANDOM
+from crossdistill.evaluation import EvaluateConfig, applicable, embed_items, ranks
+from crossdistill.evaluation.retrieval import RECALL_AT
+from crossdistill.objectives import ObjectiveConfig
+from crossdistill.pairs import Pairs, open_pairs
+from crossdistill.pairs.items import Items
+from crossdistill.pipeline.config import PRETRAINED_HERE, RunConfig
+from crossdistill.pipeline.environment import timed
+from crossdistill.pipeline.folder import RunFolder, claim
+from crossdistill.training import TrainLog, distil, new_source_encoder, pretrain
+from crossdistill.training.loop import choose_device
+
+_SAMPLE = 1024  # training items behind the normalisation of a student of random weights
+
+
+@dataclass
+class Run:
+    """A run at work: configuration, pairs and what several stages need.
+
+    Attributes:
+        config: resolved.
+        folder: claimed.
+        pairs: with splits.
+        evaluate: the ``evaluate`` section without what these pairs cannot bear.
+        left_out: protocols left out, with the reason.
+        given_teacher: an encoder from Python instead of the configuration's.
+        given_student: likewise.
+    """
+
+    config: RunConfig
+    folder: RunFolder
+    pairs: Pairs
+    evaluate: EvaluateConfig
+    left_out: dict[str, str]
+    given_teacher: Encoder | None = None
+    given_student: Encoder | None = None
+
+    @property
+    def device(self) -> torch.device:
+        """Where to compute."""
+        return choose_device(self.config.train.device)
+
+
+def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | None = None) -> Run:
+    """Opens the pairs, checks everything that can be checked beforehand, and claims the run folder.
+
+    Raises:
+        CrossDistillError: anything that would make the run fail later.
+    """
+    if teacher is not None:
+        named = config.teacher.model_copy(update={"backbone": teacher.architecture.backbone, "weights": "given"})
+        config = config.model_copy(update={"teacher": named, "source": teacher.modality})
+    if student is not None:
+        named_student = config.student.model_copy(
+            update={"backbone": student.architecture.backbone, "weights": "given", "head": student.architecture.head}
+        )
+        config = config.model_copy(update={"student": named_student, "target": student.modality})
+    choose_device(config.train.device)
+    pairs = open_pairs(config.pairs)
+    evaluate, left_out = applicable(pairs, config.evaluate)
+    for protocol, reason in left_out.items():
+        warn(f"{protocol} is left out: {reason}")
+    run = Run(config, RunFolder(config.out), pairs, evaluate, left_out, teacher, student)
+    _check_encoders(run)
+    claim(config, pairs)
+    return run
+
+
+def _check_encoders(run: Run) -> None:
+    """Builds both encoders once, so that an unknown name or a size that does not fit ends the run at once."""
+    if has_encoder(run.folder.student):
+        return
+    if run.config.pretrain is not None:
+        width = new_source_encoder(run.config.pretrain, run.config.source).width
+    else:
+        width = _fresh_teacher(run).width
+    if run.given_student is None:
+        build_student(run.config.student, run.config.target, width)
+
+
+def _fresh_teacher(run: Run) -> Encoder:
+    """The teacher without any centring: the copy in the run folder where there is one, else as configured."""
+    config = run.config.teacher
+    if run.given_teacher is not None:
+        teacher = copy.deepcopy(run.given_teacher)
+    elif has_encoder(run.folder.teacher):
+        teacher = load_encoder(run.folder.teacher)
+    elif config.weights == PRETRAINED_HERE:
+        here = config.model_copy(update={"weights": str(run.folder.pretrained), "backbone": None})
+        teacher = build_teacher(here, run.config.source)
+    else:
+        teacher = build_teacher(config, run.config.source)
+    teacher.offset.zero_()
+    return teacher
+
+
+def run_pretraining(run: Run) -> None:
+    """Stage 1, where the configuration names it: an encoder of the unlabelled source items of the training split."""
+    config = run.config.pretrain
+    if config is None or has_encoder(run.folder.pretrained):
+        return
+    with timed(run.folder, "pretrain"):
+        encoder = new_source_encoder(config, run.config.source)
+        rows = run.pairs.require("train", ("source",), "pretraining")
+        first_row = {run.pairs[row].source: row for row in reversed(rows)}  # a source that is in two pairs counts once
+        items = Items.of(run.pairs, sorted(first_row.values()), "source", encoder.modality)
+        log, checkpoint = TrainLog(run.folder.log, "pretrain"), run.folder.checkpoint("pretrain")
+        pretrain(encoder, items, config, log=log, checkpoint=checkpoint)
+        encoder.origin = f"pretrained with InfoNCE on {len(items)} items of {run.pairs.name}"
+        save_encoder(run.folder.pretrained, encoder, {"stage": "pretrain", "settings": config.model_dump(mode="json")})
+
+
+@dataclass(frozen=True)
+class TeacherSpace:
+    """The frozen teacher and its embeddings of all source items.
+
+    Attributes:
+        teacher: with the centring, if any, as its last layer.
+        bank: embeddings before the centring.
+        rows: row numbers of the pairs that have a source item.
+        embeddings: of these rows, ``(n, d)``, in the common space.
+        ids: for every row of the pairs the identity of its source item, -1 without one, ``(N,)``.
+    """
+
+    teacher: Teacher
+    bank: TeacherBank
+    rows: tuple[int, ...]
+    embeddings: torch.Tensor
+    ids: torch.Tensor
+
+    def of(self, rows: tuple[int, ...]) -> torch.Tensor:
+        """Embeddings of some rows that have a source item."""
+        place = {row: index for index, row in enumerate(self.rows)}
+        return self.embeddings[[place[row] for row in rows]]
+
+
+def open_teacher_space(run: Run) -> TeacherSpace:
+    """Embeds all source items once, and fixes the common space: the teacher's, around the training pairs' mean."""
+    plain = _fresh_teacher(run)
+    teacher = Teacher(plain, run.device)
+    rows = run.pairs.where(has=("source",))
+    run.pairs.require("train", ("source", "target"), "distillation")
+    first_row = {run.pairs[row].source: row for row in reversed(rows)}
+    items = Items.of(run.pairs, sorted(first_row.values()), "source", teacher.modality)
+    bank = build_bank(run.folder.bank, teacher, items)
+    files = [file for row in rows if (file := run.pairs[row].source) is not None]
+    ids = torch.full((len(run.pairs),), -1, dtype=torch.long)
+    ids[list(rows)] = torch.from_numpy(bank.rows(files))
+    embeddings = bank.of(files)
+    if run.config.teacher.center:
+        mean = embeddings[[index for index, row in enumerate(rows) if run.pairs[row].split == "train"]].mean(dim=0)
+        embeddings = embeddings - mean
+        plain.offset.copy_(mean)
+    if run.config.teacher.save and not has_encoder(run.folder.teacher):
+        save_encoder(run.folder.teacher, plain, {"stage": "teacher"})
+    return TeacherSpace(teacher, bank, rows, embeddings, ids)
+
+
+def run_distillation(run: Run, space: TeacherSpace) -> None:
+    """Stage 2: the student, and one more for each baseline, with the same budget, data, order and augmentation."""
+    pending = [(objective, place) for objective, place in students_of(run.config, run.folder) if not has_encoder(place)]
+    if not pending:
+        return
+    rows = run.pairs.require("train", ("source", "target"), "distillation")
+    held_out = run.pairs.where("val", has=("source", "target"))
+    initial, items = fresh_student(run, rows, space.teacher.width)
+    monitored = Items.of(run.pairs, held_out, "target", initial.modality, "target items for monitoring")
+    for objective, place in pending:
+        stage = f"distil/{objective.name}"
+        with timed(run.folder, stage):
+            student = copy.deepcopy(initial)
+            monitor = _retrieval_monitor(student, monitored, space, held_out, run.device) if held_out else None
+            distil(
+                student,
+                items,
+                space.of(rows),
+                space.ids[list(rows)],
+                objective.build(),
+                run.config.train,
+                title=f"distilling with {objective.name}",
+                log=TrainLog(run.folder.log, stage),
+                checkpoint=run.folder.checkpoint(stage),
+                monitor=monitor,
+            )
+            provenance = {
+                "stage": stage,
+                "objective": objective.model_dump(mode="json"),
+                "teacher": space.teacher.fingerprint(),
+                "pairs": {"name": run.pairs.name, "trained_on": len(rows)},
+                "settings": run.config.train.model_dump(mode="json"),
+            }
+            save_encoder(place, student, provenance)
+
+
+def students_of(config: RunConfig, folder: RunFolder) -> list[tuple[ObjectiveConfig, Path]]:
+    """The objectives of a run, the main one first, and where their students are kept."""
+    return [(config.objective, folder.student), *((other, folder.baseline(other.name)) for other in config.baselines)]
+
+
+def fresh_student(run: Run, rows: Sequence[int], width: int, *, random_weights: bool = False) -> tuple[Encoder, Items]:
+    """The student as it is before any training, the same for every objective.
+
+    Args:
+        run: whose student.
+        rows: training rows.
+        width: of the teacher's embeddings.
+        random_weights: start from random weights whatever the configuration says (a control).
+
+    Returns:
+        The student, and the target items of the training ``rows``, decoded and normalised as it wants them.
+    """
+    if run.given_student is not None:
+        student = copy.deepcopy(run.given_student)
+        return student, Items.of(run.pairs, rows, "target", student.modality, "target items for training")
+    config = run.config.student
+    modality = resolve_modality(config, run.config.target)
+    if random_weights:
+        config = config.model_copy(update={"weights": RANDOM, "backbone": student_backbone(config)})
+    items = Items.of(run.pairs, rows, "target", modality, "target items for training")
+    torch.manual_seed(run.config.train.seed)
+    sample = items.batch(range(min(_SAMPLE, len(items))))
+    student = build_student(config, run.config.target, width, sample)
+    return student, Items.like(items, student.modality)
+
+
+def _retrieval_monitor(
+    student: Encoder, items: Items, space: TeacherSpace, rows: tuple[int, ...], device: torch.device
+) -> Callable[[], dict[str, float]]:
+    """Retrieval from target to source on held-out pairs: a score that needs no label."""
+    sources = space.of(rows).numpy()
+    ids = space.ids[list(rows)].numpy()
+
+    def monitor() -> dict[str, float]:
+        embeddings, _ = embed_items(student, items, device)
+        found = ranks(embeddings, sources, ids, ids)
+        return {f"val_r@{k}": round(float((found <= k).mean()), 5) for k in RECALL_AT}
+
+    return monitor

@@ -1,0 +1,159 @@
+"""The report: one self-contained HTML file, made from the run folder alone."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import plotly
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from crossdistill.errors import RunFolderError
+from crossdistill.files import read_json, write_text
+from crossdistill.report import figures
+from crossdistill.report.table import build_table, format_value, label_of
+
+FORMAT = 1
+_CHARTS = ("target_to_source_r@1", "zero_shot", "linear", "fine_tune")
+_TILES = ("target_to_source_r@1", "zero_shot", "linear", "knn", "fine_tune")
+
+
+def write_report(root: Path) -> Path:
+    """Writes ``report.html`` into a run folder and returns its path.
+
+    Raises:
+        RunFolderError: the folder has no results yet, or they are of another format.
+    """
+    if not (root / "metrics.json").is_file():
+        raise RunFolderError(
+            "The run has no results yet.",
+            where=root,
+            expected="metrics.json",
+            fix="run `crossdistill evaluate` on it first",
+        )
+    metrics = read_json(root / "metrics.json")
+    if metrics.get("format") != FORMAT:
+        raise RunFolderError(
+            "The results are of another format.",
+            where=root,
+            expected=f"format {FORMAT}",
+            received=metrics.get("format"),
+        )
+    config_text = (root / "config.yaml").read_text(encoding="utf-8")
+    environment = read_json(root / "environment.json") if (root / "environment.json").is_file() else {}
+    environment_loader = Environment(
+        loader=PackageLoader("crossdistill.report", "templates"),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment_loader.get_template("report.html.j2").render(
+        metrics=metrics,
+        config=yaml.safe_load(config_text),
+        config_text=config_text,
+        environment=environment,
+        title=_title(metrics),
+        table=build_table(metrics, headlines=False),
+        tiles=_tiles(metrics),
+        findings=_findings(metrics),
+        charts=[_figure(figures.comparison(metrics, metric)) for metric in _charted(metrics)],
+        curves=[
+            _figure(figure)
+            for figure in (
+                figures.training_curve(metrics["curves"], "val_r@1", "retrieval R@1 on the val split, %", percent=True),
+                figures.training_curve(metrics["curves"], "loss", "training loss", percent=False),
+            )
+            if figure is not None
+        ],
+        map=None if (found := figures.embedding_map(metrics["map"])) is None else _figure(found),
+        picture=lambda name: _picture(root, name),
+        plotly_js=Markup((Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")),
+        run_name=root.resolve().name,
+    )
+    write_text(root / "report.html", page)
+    return root / "report.html"
+
+
+def _title(metrics: dict[str, Any]) -> str:
+    return f"{_short(metrics['teacher'])} \N{RIGHTWARDS ARROW} {_short(metrics['student'])}"
+
+
+def _short(encoder: dict[str, Any]) -> str:
+    name = str(encoder["backbone"])
+    return name.removeprefix("python:").rpartition(".")[2] if name.startswith("python:") else name
+
+
+def _charted(metrics: dict[str, Any]) -> list[str]:
+    measured = {name for outcome in metrics["outcomes"] for name in outcome["metrics"]}
+    few_shot = sorted(
+        (name for name in measured if name.endswith("_shot")),
+        key=lambda name: int(name.split("_")[1]) if name != "zero_shot" else 0,
+    )
+    return [
+        name
+        for name in (*_CHARTS[:2], *[n for n in few_shot if n != "zero_shot"][:1], *_CHARTS[2:])
+        if name in measured
+    ]
+
+
+def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:
+    """The main objective's headline numbers."""
+    main = metrics["outcomes"][0]
+    few_shot = [name for name in main["metrics"] if name.startswith("linear_")]
+    names = [*_TILES[:2], *few_shot[:1], *_TILES[2:]]
+    chosen = [name for name in names if name in main["metrics"]][:4]
+    tiles = []
+    for name in chosen:
+        estimate = main["metrics"][name]
+        tiles.append(
+            {
+                "label": label_of(name),
+                "value": format_value(name, estimate["value"]),
+                "interval": f"{format_value(name, estimate['low'])} \N{EN DASH} {format_value(name, estimate['high'])}",
+                "items": str(estimate["items"]),
+            }
+        )
+    return tiles
+
+
+def _findings(metrics: dict[str, Any]) -> list[dict[str, str]]:
+    """The paired differences between the main objective and the others, with a plain verdict on each."""
+    roles = {outcome["name"]: outcome["role"] for outcome in metrics["outcomes"]}
+    found = []
+    for comparison in metrics["comparisons"]:
+        metric, change = comparison["metric"], comparison["difference"]
+        if metric not in _CHARTS and not metric.endswith("_shot"):
+            continue
+        low, value, high = (100 * change[name] for name in ("low", "value", "high"))
+        verdict = "ahead" if low > 0 else "behind" if high < 0 else "no clear difference"
+        found.append(
+            {
+                "against": comparison["second"],
+                "role": roles[comparison["second"]],
+                "metric": label_of(metric),
+                "difference": f"{value:+.1f}",
+                "interval": f"{low:+.1f} \N{EN DASH} {high:+.1f}",
+                "verdict": verdict,
+            }
+        )
+    return found
+
+
+def _figure(figure: Any) -> Markup:
+    """A figure's specification, safe inside a script element."""
+    return Markup(json.dumps(json.loads(figure.to_json())).replace("<", "\\u003c"))
+
+
+def _picture(root: Path, name: str) -> str:
+    """A picture of the run folder as a data URI."""
+    path = root / "pictures" / name
+    if not path.is_file() or path.parent.resolve() != (root / "pictures").resolve():
+        raise RunFolderError(
+            "A picture of the run is missing.", where=path, fix="run `crossdistill evaluate` on it again"
+        )
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

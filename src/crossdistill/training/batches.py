@@ -1,0 +1,89 @@
+"""Batches whose order and augmentation are functions of (seed, epoch, item) alone.
+
+Nothing about them has to be saved to resume a run: any step of any epoch can be drawn again, in any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from crossdistill.pairs.items import Items
+
+_ORDER, _ITEM, _STEP = 0, 1, 2  # what a seed is for; each use has its own stream
+
+
+def derive_seed(*parts: int) -> int:
+    """One well-mixed 63-bit seed from several small numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
+
+
+def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
+    """The order of ``count`` items in an epoch."""
+    order: list[int] = np.random.default_rng((seed, _ORDER, epoch)).permutation(count).tolist()
+    return order
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seeds torch for one step (dropout and the like), so a resumed step draws what it would have drawn."""
+    torch.manual_seed(derive_seed(seed, _STEP, step))
+
+
+class Views(Dataset[tuple[int, Tensor]]):
+    """Augmented views of items. An index is ``(item, epoch)``; the answer ``(item, (views, *shape))``."""
+
+    def __init__(self, items: Items, seed: int, views: int = 1) -> None:
+        self.items = items
+        self.seed = seed
+        self.views = views
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[int, Tensor]:  # type: ignore[override]  # set by StepSampler
+        item, epoch = index
+        # The generator alone: torch.manual_seed would queue work for every accelerator at each item.
+        torch.default_generator.manual_seed(derive_seed(self.seed, _ITEM, epoch, item))
+        decoded = self.items[item]
+        augment = self.items.modality.augment
+        return item, torch.stack([augment(decoded) for _ in range(self.views)])
+
+
+class StepSampler(Sampler[list[tuple[int, int]]]):
+    """Index lists of all steps from ``first_step`` to the end, epoch after epoch.
+
+    The last, smaller batch of an epoch is left out (its items are in other batches in other epochs) unless it is the
+    only one: batch statistics and in-batch negatives should not change from step to step.
+    """
+
+    def __init__(self, count: int, batch_size: int, epochs: int, seed: int, first_step: int = 0) -> None:
+        self.count = count
+        self.batch_size = min(batch_size, count)
+        self.epochs = epochs
+        self.seed = seed
+        self.first_step = first_step
+        self.steps_per_epoch = count // self.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        """Steps in all epochs."""
+        return self.steps_per_epoch * self.epochs
+
+    def __len__(self) -> int:
+        return self.total_steps - self.first_step
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        first_epoch, skip = divmod(self.first_step, self.steps_per_epoch)
+        for epoch in range(first_epoch, self.epochs):
+            order = epoch_order(self.seed, epoch, self.count)
+            for step in range(skip if epoch == first_epoch else 0, self.steps_per_epoch):
+                yield [(item, epoch) for item in order[step * self.batch_size : (step + 1) * self.batch_size]]
+
+
+def make_loader(views: Views, sampler: StepSampler, workers: int) -> DataLoader[tuple[int, Tensor]]:
+    """A loader of ``(items (B,), views (B, V, *shape))``."""
+    return DataLoader(views, batch_sampler=sampler, num_workers=workers, persistent_workers=False)

@@ -1,0 +1,66 @@
+"""Supervised training of an encoder with a linear classifier: full fine-tuning, and the from-scratch control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from crossdistill.encoders import Encoder
+from crossdistill.pairs.items import Items
+from crossdistill.training.config import TrainConfig
+from crossdistill.training.log import TrainLog
+from crossdistill.training.loop import fit
+
+
+class Classifier(nn.Module):
+    """An encoder's backbone and a linear layer over its features."""
+
+    def __init__(self, encoder: Encoder, classes: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.linear = nn.Linear(encoder.architecture.features, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalised input ``(B, *shape)`` to logits ``(B, classes)``."""
+        logits: Tensor = self.linear(self.encoder.features(images))
+        return logits
+
+
+def train_classifier(
+    encoder: Encoder,
+    items: Items,
+    labels: Sequence[int],
+    classes: int,
+    config: TrainConfig,
+    *,
+    title: str,
+    log: TrainLog | None = None,
+    checkpoint: Path | None = None,
+) -> Classifier:
+    """Trains all of ``encoder`` in place, with a new linear classifier, by cross-entropy.
+
+    Args:
+        encoder: distilled or of random weights.
+        items: target items, ``n`` of them.
+        labels: class numbers, ``n`` of them.
+        classes: number of classes.
+        config: settings of the training.
+        title: for the progress bar.
+        log: where epochs are written.
+        checkpoint: see :func:`~crossdistill.training.loop.fit`.
+    """
+    torch.manual_seed(config.seed)
+    model = Classifier(encoder, classes)
+    wanted = torch.as_tensor(labels, dtype=torch.long)
+
+    def cross_entropy(numbers: Tensor, images: Tensor) -> Tensor:
+        chosen = wanted[numbers.cpu()].to(images.device)
+        return nn.functional.cross_entropy(model(images[:, 0]), chosen)
+
+    # The projection head takes no part; without gradients the optimiser leaves it alone.
+    encoder.head.requires_grad_(False)
+    fit(model, cross_entropy, items, config, title=title, log=log, checkpoint=checkpoint)
+    return model.cpu().eval()

@@ -1,0 +1,59 @@
+"""Stage 1: a source encoder from unlabelled source items alone, for those who have no pretrained one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from crossdistill.encoders import Encoder, build_source_backbone
+from crossdistill.encoders.head import build_head
+from crossdistill.modalities import Modality
+from crossdistill.objectives import InfoNCE
+from crossdistill.pairs.items import Items
+from crossdistill.training.config import PretrainConfig
+from crossdistill.training.log import TrainLog
+from crossdistill.training.loop import fit
+
+
+def new_source_encoder(config: PretrainConfig, modality: Modality) -> Encoder:
+    """The encoder that stage 1 starts from: random weights, drawn by the seed."""
+    torch.manual_seed(config.seed)
+    return build_source_backbone(config.backbone, modality)
+
+
+def pretrain(
+    encoder: Encoder,
+    items: Items,
+    config: PretrainConfig,
+    *,
+    log: TrainLog | None = None,
+    checkpoint: Path | None = None,
+) -> Encoder:
+    """Trains ``encoder`` in place with InfoNCE over two augmented views of each item, and returns it in eval mode.
+
+    Args:
+        encoder: from :func:`new_source_encoder`, or any other.
+        items: unlabelled source items, decoded with the encoder's modality.
+        config: the ``pretrain:`` section.
+        log: where epochs are written.
+        checkpoint: see :func:`~crossdistill.training.loop.fit`.
+
+    Source: SimCLR, arXiv 2002.05709. The projection is trained along and thrown away.
+    """
+    strong = Items.like(items, items.modality.contrastive())
+    torch.manual_seed(config.seed + 1)
+    projection = build_head("mlp", encoder.width, config.projection)
+    objective = InfoNCE(config.temperature)
+    model = nn.ModuleDict({"encoder": encoder, "projection": projection})
+
+    def two_views(numbers: Tensor, images: Tensor) -> Tensor:
+        count = len(numbers)
+        both = images.transpose(0, 1).reshape(2 * count, *images.shape[2:])  # all first views, then all second ones
+        embedded = projection(encoder(both))
+        loss: Tensor = objective(embedded[:count], embedded[count:])
+        return loss
+
+    fit(model, two_views, strong, config, title="pretraining", log=log, checkpoint=checkpoint, views=2)
+    return encoder.cpu().eval()
