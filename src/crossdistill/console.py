@@ -84,6 +84,8 @@ def track(description: str, total: int, done: int = 0) -> Iterator[Task]:
 
         class _RichTask(Task):
             def advance(self, steps: int = 1, status: str = "") -> None:
-                progress.update(handle, advance=steps, **({"status": status} if status else {}))
+                progress.update(handle, advance=steps)
+                if status:
+                    progress.update(handle, status=status)
 
         yield _RichTask()

@@ -87,7 +87,7 @@ class MissingDependencyError(CrossDistillError):
     exit_code = 8
 
 
-class Interrupted(CrossDistillError):
+class StoppedError(CrossDistillError):
     """The user (or the machine) asked to stop; the state has been saved."""
 
     exit_code = 130

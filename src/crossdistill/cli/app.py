@@ -17,8 +17,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Carry the knowledge of a pretrained encoder of one modality into an encoder for another, from unlabelled pairs.",
-    epilog="Start with [bold]crossdistill demo[/bold]; then [bold]crossdistill run CONFIG.yaml[/bold] on your own pairs.",
+    help="Carry the knowledge of a pretrained encoder into an encoder for another modality, from unlabelled pairs.",
+    epilog="Start with [bold]crossdistill demo[/bold], then [bold]crossdistill run CONFIG.yaml[/bold] on your pairs.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Built-in data sets.")
 app.add_typer(data_app, name="data")

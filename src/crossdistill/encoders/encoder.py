@@ -46,8 +46,8 @@ class Encoder(nn.Module):
         origin: where the weights come from, in words, for provenance.
 
     Attributes:
-        offset: ``(d,)``, subtracted from every embedding; zero unless the space has been centred. Features behind a ReLU
-            lie in a narrow cone, where every cosine similarity is near one; around their mean they spread out.
+        offset: ``(d,)``, subtracted from every embedding; zero unless the space has been centred. Features behind a
+            ReLU lie in a narrow cone, where every cosine similarity is near one; around their mean they spread out.
     """
 
     offset: Tensor

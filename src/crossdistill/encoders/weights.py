@@ -19,6 +19,7 @@ from crossdistill.files import sha256_file
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "state_dict_ema")
 _PREFIXES = ("module.", "model.", "backbone.", "encoder.", "_orig_mod.")
+_NESTING = 3  # wrappers around wrappers: compiled, distributed, part of a larger model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,20 +125,21 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def normalise_names(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Strips prefixes such as ``module.`` as long as that brings more names into agreement with ``wanted``.
+    """Strips the prefixes, such as ``module.backbone.``, that bring most names into agreement with ``wanted``.
 
     When some keys carry the prefix and others do not, those with it are the encoder, and the others are left out.
     """
 
-    def agreeing(candidate: Mapping[str, Tensor]) -> int:
-        return len(candidate.keys() & wanted.keys())
-
-    best = state
-    improved = True
-    while improved:
-        improved = False
-        for prefix in _PREFIXES:
-            stripped = {key.removeprefix(prefix): value for key, value in best.items() if key.startswith(prefix)}
-            if agreeing(stripped) > agreeing(best):
-                best, improved = stripped, True
+    best, most = state, len(state.keys() & wanted.keys())
+    candidates = [state]
+    for _ in range(_NESTING):
+        candidates = [
+            {key.removeprefix(prefix): value for key, value in candidate.items() if key.startswith(prefix)}
+            for candidate in candidates
+            for prefix in _PREFIXES
+            if any(key.startswith(prefix) for key in candidate)
+        ]
+        for candidate in candidates:
+            if len(candidate.keys() & wanted.keys()) > most:
+                best, most = candidate, len(candidate.keys() & wanted.keys())
     return best

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Protocol = Literal["knn", "linear", "fine_tune", "retrieval", "zero_shot"]
 Control = Literal["random_student", "initial_student", "teacher_on_target", "teacher_on_source", "supervised"]
+_DEFAULT_PROTOCOLS: tuple[Protocol, ...] = ("knn", "linear", "retrieval", "zero_shot")
 LABELLED: tuple[Protocol, ...] = ("knn", "linear", "fine_tune", "zero_shot")
 
 
@@ -26,7 +27,7 @@ class EvaluateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocols: list[Protocol] = Field(default_factory=lambda: ["knn", "linear", "retrieval", "zero_shot"])
+    protocols: list[Protocol] = Field(default_factory=lambda: list(_DEFAULT_PROTOCOLS))
     shots: list[int] = Field(default_factory=lambda: [5], description="labels per class of the few-shot linear probes")
     draws: int = Field(5, ge=1, description="random choices of the few labels")
     neighbours: int = Field(10, ge=1, description="k of k-NN")

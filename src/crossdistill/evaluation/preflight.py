@@ -19,7 +19,7 @@ def applicable(pairs: Pairs, config: EvaluateConfig) -> tuple[EvaluateConfig, di
         pairs.require("test", ("source", "target"), "retrieval")
     if not pairs.classes:
         reason = "the pairs have no labels"
-        left_out = {protocol: reason for protocol in config.protocols if protocol in LABELLED}
+        left_out: dict[str, str] = {protocol: reason for protocol in config.protocols if protocol in LABELLED}
         kept = [protocol for protocol in config.protocols if protocol not in LABELLED]
         # Without labels there is nothing to train or probe on, so two controls have nothing to show.
         controls = [control for control in config.controls if control not in ("supervised", "teacher_on_source")]
@@ -39,7 +39,7 @@ def applicable(pairs: Pairs, config: EvaluateConfig) -> tuple[EvaluateConfig, di
 
 def _check_classes(pairs: Pairs, config: EvaluateConfig) -> None:
     for split in ("train", "test"):
-        if not pairs.where(split, has=("target",), labelled=True):  # type: ignore[arg-type]  # a literal in a loop
+        if not pairs.where(split, has=("target",), labelled=True):
             raise PairsError(
                 f"The split '{split}' has no labelled target item.",
                 where=pairs.name,

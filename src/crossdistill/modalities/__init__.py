@@ -13,9 +13,12 @@ from crossdistill.validation import validated
 __all__ = ["InputDefaults", "Modality", "known_modalities", "parse_modality"]
 
 
+_PARTS = {"base", "image_augment"}
+
+
 def known_modalities() -> list[str]:
-    """Names of all modalities: the files of this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != "base")
+    """Names of all modalities: the files of this folder that are no part of another one (``image_augment``)."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _PARTS)
 
 
 def modality_class(name: str) -> type[Modality]:

@@ -56,13 +56,22 @@ class Modality(BaseModel, ABC):
             PairsError: the file is missing, unreadable or truncated; the message names it.
         """
 
+    @property
+    @abstractmethod
+    def decoding(self) -> str:
+        """What decides the result of :meth:`decode`: two modalities of equal ``decoding`` give equal tensors."""
+
     @abstractmethod
     def from_array(self, array: Any) -> Tensor:
         """The same as :meth:`decode` for an item that is already in memory (an array, tensor or picture)."""
 
     @abstractmethod
-    def augment(self, item: Tensor) -> Tensor:
-        """A random variant of one decoded item, drawn from torch's global generator; shape and dtype are kept."""
+    def augment(self, batch: Tensor) -> Tensor:
+        """Random variants of decoded items ``(B, *shape)``, each item changed in its own way, on their device.
+
+        Draws from torch's global generators. The answer is float32 on the scale of the decoded values, so that
+        :meth:`normalise` takes either.
+        """
 
     @abstractmethod
     def contrastive(self) -> Self:
@@ -70,7 +79,7 @@ class Modality(BaseModel, ABC):
 
     @abstractmethod
     def normalise(self, batch: Tensor) -> Tensor:
-        """Decoded items ``(B, *shape)`` as the float32 input of an encoder, ``(B, *shape)``."""
+        """Decoded or augmented items ``(B, *shape)`` as the float32 input of an encoder, ``(B, *shape)``."""
 
     @abstractmethod
     def with_statistics(self, items: Tensor) -> Self:

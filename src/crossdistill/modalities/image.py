@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -10,34 +9,17 @@ import numpy as np
 import torch
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageOps
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from crossdistill.errors import PairsError
 from crossdistill.modalities.base import InputDefaults, Modality
+from crossdistill.modalities.image_augment import ImageAugment, augment_images, border_colours
 
 _WHITE = (255, 255, 255, 255)
 _INTERPOLATIONS = {"nearest", "bilinear", "bicubic", "lanczos"}
-
-
-class ImageAugment(BaseModel):
-    """Random changes of one image. Geometry first, photometry after; 0 or null turns one off."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    crop: tuple[float, float] | None = Field(None, description="area range of a random resized crop")
-    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
-    rotate: float = Field(15.0, ge=0, le=180, description="largest rotation, in degrees")
-    translate: float = Field(0.1, ge=0, le=1, description="largest shift, as a fraction of the side")
-    scale: tuple[float, float] = Field((0.85, 1.15), description="range of the zoom")
-    brightness: float = Field(0.2, ge=0)
-    contrast: float = Field(0.2, ge=0)
-    saturation: float = Field(0.0, ge=0, description="three channels only")
-    hue: float = Field(0.0, ge=0, le=0.5, description="three channels only")
-    grayscale: float = Field(0.0, ge=0, le=1, description="probability; three channels only")
-    blur: float = Field(0.0, ge=0, le=1, description="probability of a Gaussian blur")
 
 
 class Image(Modality):
@@ -96,6 +78,10 @@ class Image(Modality):
     def decode(self, path: Path) -> Tensor:
         return self._to_tensor(self._open(path))
 
+    @property
+    def decoding(self) -> str:
+        return self.model_dump_json(exclude={"mean", "std", "augment_with"})
+
     def from_array(self, array: Any) -> Tensor:
         if isinstance(array, Pillow.Image):
             return self._to_tensor(_flatten(array))
@@ -117,9 +103,8 @@ class Image(Modality):
             )
         return self._to_tensor(_flatten(Pillow.fromarray(values)))
 
-    def augment(self, item: Tensor) -> Tensor:
-        changed: Tensor = _augmentation(self.augment_with, self.shape[0], self.shape[1])(item)
-        return changed
+    def augment(self, batch: Tensor) -> Tensor:
+        return augment_images(batch, self.augment_with)
 
     def contrastive(self) -> Self:
         # SimCLR's recipe (arXiv 2002.05709, appendix A), with a gentler crop for small pictures.
@@ -182,7 +167,7 @@ class Image(Modality):
     def _to_tensor(self, picture: Pillow.Image) -> Tensor:
         if self.size is None or self.interpolation is None:
             raise ValueError("size or interpolation is still open: resolve the modality with an encoder first")
-        tensor = F.pil_to_tensor(picture.convert("L" if self.channels == 1 else "RGB"))
+        tensor: Tensor = F.pil_to_tensor(picture.convert("L" if self.channels == 1 else "RGB"))
         height, width = tensor.shape[-2:]
         if (height, width) == (self.size, self.size):
             return tensor
@@ -196,8 +181,10 @@ class Image(Modality):
         if self.fit == "pad":
             spare_y, spare_x = side - tensor.shape[-2], side - tensor.shape[-1]
             edges = [spare_x // 2, spare_y // 2, spare_x - spare_x // 2, spare_y - spare_y // 2]
-            return F.pad(tensor, edges, fill=_border(tensor))
-        return F.center_crop(tensor, [side, side])
+            padded: Tensor = F.pad(tensor, edges, fill=border_colours(tensor[None])[0].tolist())
+            return padded
+        cropped: Tensor = F.center_crop(tensor, [side, side])
+        return cropped
 
 
 def _flatten(picture: Pillow.Image) -> Pillow.Image:
@@ -213,54 +200,6 @@ def _flatten(picture: Pillow.Image) -> Pillow.Image:
         ground = Pillow.new("RGBA", picture.size, _WHITE)
         return Pillow.alpha_composite(ground, picture.convert("RGBA")).convert("RGB")
     return picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
-
-
-def _border(image: Tensor) -> list[float]:
-    """The median colour of the outermost pixels: what a paper, a wall or a sensor's void shows there."""
-    edge = torch.cat([image[:, 0], image[:, -1], image[:, :, 0], image[:, :, -1]], dim=1)
-    return [float(value) for value in edge.float().median(dim=1).values]
-
-
-class _BorderAffine(v2.Transform):
-    """Rotation, shift and zoom whose uncovered corners take the image's own border colour."""
-
-    def __init__(self, config: ImageAugment) -> None:
-        super().__init__()
-        self.config = config
-
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        side = flat_inputs[0].shape[-1]
-        angle, dx, dy = (2 * torch.rand(3) - 1).tolist()
-        low, high = self.config.scale
-        return {
-            "angle": angle * self.config.rotate,
-            "translate": [dx * self.config.translate * side, dy * self.config.translate * side],
-            "scale": low + (high - low) * float(torch.rand(())),
-            "shear": [0.0, 0.0],
-            "fill": _border(flat_inputs[0]),
-        }
-
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return F.affine(inpt, interpolation=InterpolationMode.BILINEAR, **params)
-
-
-@cache
-def _augmentation(config: ImageAugment, channels: int, size: int) -> v2.Transform:
-    steps: list[v2.Transform] = []
-    if config.crop is not None:
-        steps.append(v2.RandomResizedCrop(size, scale=config.crop, antialias=True))
-    if config.rotate or config.translate or config.scale != (1, 1):
-        steps.append(_BorderAffine(config))
-    if config.flip:
-        steps.append(v2.RandomHorizontalFlip(config.flip))
-    if config.brightness or config.contrast or (channels == 3 and (config.saturation or config.hue)):
-        colour = (config.saturation, config.hue) if channels == 3 else (0.0, 0.0)
-        steps.append(v2.ColorJitter(config.brightness, config.contrast, *colour))
-    if config.grayscale and channels == 3:
-        steps.append(v2.RandomGrayscale(config.grayscale))
-    if config.blur:
-        steps.append(v2.RandomApply([v2.GaussianBlur(max(3, size // 20 * 2 + 1), (0.1, 2.0))], config.blur))
-    return v2.Compose(steps or [v2.Identity()])
 
 
 MODALITY = Image

@@ -17,7 +17,7 @@ class CMC(nn.Module):
         symmetric: also classify, for each teacher embedding, which student embedding is its pair.
     """
 
-    def __init__(self, temperature: float = 0.07, symmetric: bool = True) -> None:
+    def __init__(self, temperature: float = 0.1, symmetric: bool = True) -> None:
         super().__init__()
         self.temperature = check_temperature(temperature, name="cmc")
         self.symmetric = symmetric

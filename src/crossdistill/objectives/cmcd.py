@@ -20,8 +20,8 @@ class CMCD(nn.Module):
 
     def __init__(
         self,
-        temperature: float = 0.07,
-        cmd_weight: float = 1.0,
+        temperature: float = 0.1,
+        cmd_weight: float = 0.3,
         symmetric: bool = True,
         teacher_temperature: float | None = None,
     ) -> None:

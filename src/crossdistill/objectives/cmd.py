@@ -19,7 +19,7 @@ class CMD(nn.Module):
         teacher_temperature: tau of the teacher's; the same by default.
     """
 
-    def __init__(self, temperature: float = 0.07, teacher_temperature: float | None = None) -> None:
+    def __init__(self, temperature: float = 0.1, teacher_temperature: float | None = None) -> None:
         super().__init__()
         self.temperature = check_temperature(temperature, name="cmd")
         self.teacher_temperature = check_temperature(

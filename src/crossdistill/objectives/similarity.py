@@ -8,14 +8,16 @@ from torch.nn import functional as F
 
 from crossdistill.errors import ConfigError
 
-# Rows shorter than this are left short, not blown up. Norms are taken in float32, where it is far from underflow
-# (1e-12, PyTorch's default, is 0 in half precision).
-EPSILON = 1e-6
+# Rows shorter than this are left short instead of being blown up. Norms are taken in float32 (PyTorch's default of
+# 1e-12 is 0 in half precision); for half inputs the bound is higher, because the gradient, which is up to 1/epsilon
+# times larger than that of the unit row, goes back to them in half precision, where it must stay below 65,504.
+EPSILON = {torch.float16: 1e-3}
+_EPSILON_OTHERWISE = 1e-6
 
 
 def unit_rows(embeddings: Tensor) -> Tensor:
     """``(B, d)`` in any floating type to float32 rows of length one; zero rows stay zero, with finite gradients."""
-    return F.normalize(embeddings.float(), dim=1, eps=EPSILON)
+    return F.normalize(embeddings.float(), dim=1, eps=EPSILON.get(embeddings.dtype, _EPSILON_OTHERWISE))
 
 
 def same_item(ids: Tensor | None, count: int, device: torch.device) -> Tensor:

@@ -60,8 +60,8 @@ class Items(Dataset[Tensor]):
     @classmethod
     def like(cls, items: Items, modality: Modality) -> Items:
         """The same decoded items under a modality that differs in augmentation or normalisation alone."""
-        if modality.shape != items.modality.shape:
-            raise ValueError(f"another shape needs another decoding: {items.modality.shape} and {modality.shape}")
+        if modality.decoding != items.modality.decoding:
+            raise ValueError(f"these need another decoding: {items.modality.decoding} and {modality.decoding}")
         twin = cls([], [], modality, "")
         twin.files, twin._wheres, twin._cache = items.files, items._wheres, items._cache
         return twin
@@ -91,7 +91,7 @@ class Items(Dataset[Tensor]):
             return self.modality.decode(self.files[index])
         except PairsError as error:
             details = {key: value for key, value in error.details.items() if key != "where"}
-            raise PairsError(error.problem, where=f"{self._wheres[index]}: {self.files[index]}", **details) from error  # type: ignore[arg-type]  # the keys are those of CrossDistillError
+            raise PairsError(error.problem, where=f"{self._wheres[index]}: {self.files[index]}", **details) from error
 
 
 def content_hash(file: Path) -> str:

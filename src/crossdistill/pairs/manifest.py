@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from crossdistill.errors import PairsError, nearest
-from crossdistill.pairs.table import SPLITS, Pair, Pairs
+from crossdistill.pairs.table import SPLITS, Pair, Pairs, Split
 
 _COLUMNS = ("source", "target", "label", "split", "group")
-_SPLIT_NAMES = {
+_SPLIT_NAMES: dict[str, Split] = {
     **{name: name for name in SPLITS},
+    "training": "train",
     "valid": "val",
     "validation": "val",
     "dev": "val",
-    "training": "train",
 }
 
 
@@ -102,7 +102,7 @@ def _pair(record: Mapping[str, Any], where: str, base: Path) -> Pair:
         source=source,
         target=target,
         label=text.get("label") or None,
-        split=_SPLIT_NAMES[split.lower()] if split else None,  # type: ignore[arg-type]  # checked above
+        split=_SPLIT_NAMES[split.lower()] if split else None,
         group=text.get("group") or None,
         where=where,
     )

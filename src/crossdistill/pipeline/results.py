@@ -22,7 +22,6 @@ from crossdistill.evaluation import (
 )
 from crossdistill.evaluation.probes import few_shot_rows
 from crossdistill.files import write_json
-from crossdistill.pairs.items import Items
 from crossdistill.pipeline.environment import timed
 from crossdistill.pipeline.showcase import describe_pairs, embedding_map, example_pairs, retrieval_gallery
 from crossdistill.pipeline.stages import Run, TeacherSpace, fresh_student, students_of
@@ -59,7 +58,7 @@ def is_current(run: Run, metrics: dict[str, Any]) -> bool:
 def _embed_target(run: Run, encoder: Encoder) -> RowVectors:
     """Vectors of the target items of the training and test splits."""
     rows = sorted(run.pairs.where("train", has=("target",)) + run.pairs.where("test", has=("target",)))
-    items = Items.of(run.pairs, rows, "target", encoder.modality, "target items for evaluation")
+    items = run.items(rows, "target", encoder.modality)
     embeddings, features = embed_items(encoder, items, run.device)
     return RowVectors(np.array(rows, dtype=np.int64), embeddings, features)
 
@@ -138,8 +137,8 @@ def _supervised(run: Run, data: EvaluationSet, space: TeacherSpace, outcomes: li
         return
     train, test = (data.rows(split, "target", labelled=True) for split in ("train", "test"))
     distilled = load_encoder(run.folder.student)
-    train_items = Items.of(run.pairs, train, "target", distilled.modality, "labelled target items")
-    test_items = Items.of(run.pairs, test, "target", distilled.modality, "target items for testing")
+    train_items = run.items(train.tolist(), "target", distilled.modality)
+    test_items = run.items(test.tolist(), "target", distilled.modality)
     common: TrainConfig = run.config.train
 
     def accuracy(encoder: Encoder, chosen: np.ndarray[Any, Any], settings: Any, title: str) -> Any:

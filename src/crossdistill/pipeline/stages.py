@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,8 +25,9 @@ from crossdistill.encoders import (
 from crossdistill.encoders.config import RANDOM
 from crossdistill.evaluation import EvaluateConfig, applicable, embed_items, ranks
 from crossdistill.evaluation.retrieval import RECALL_AT
+from crossdistill.modalities import Modality
 from crossdistill.objectives import ObjectiveConfig
-from crossdistill.pairs import Pairs, open_pairs
+from crossdistill.pairs import Pairs, Side, open_pairs
 from crossdistill.pairs.items import Items
 from crossdistill.pipeline.config import PRETRAINED_HERE, RunConfig
 from crossdistill.pipeline.environment import timed
@@ -58,6 +59,17 @@ class Run:
     left_out: dict[str, str]
     given_teacher: Encoder | None = None
     given_student: Encoder | None = None
+    _decoded: dict[tuple[Side, str], tuple[dict[int, int], Items]] = field(default_factory=dict, repr=False)
+
+    def items(self, rows: Sequence[int], side: Side, modality: Modality) -> Items:
+        """The items of ``rows`` on one side. All items of a side are decoded once, however often they are asked for."""
+        key = (side, modality.decoding)
+        if key not in self._decoded:
+            everything = self.pairs.where(has=(side,))
+            place = {row: index for index, row in enumerate(everything)}
+            self._decoded[key] = place, Items.of(self.pairs, everything, side, modality)
+        place, items = self._decoded[key]
+        return Items.like(items.subset([place[row] for row in rows]), modality)
 
     @property
     def device(self) -> torch.device:
@@ -127,7 +139,7 @@ def run_pretraining(run: Run) -> None:
         encoder = new_source_encoder(config, run.config.source)
         rows = run.pairs.require("train", ("source",), "pretraining")
         first_row = {run.pairs[row].source: row for row in reversed(rows)}  # a source that is in two pairs counts once
-        items = Items.of(run.pairs, sorted(first_row.values()), "source", encoder.modality)
+        items = run.items(sorted(first_row.values()), "source", encoder.modality)
         log, checkpoint = TrainLog(run.folder.log, "pretrain"), run.folder.checkpoint("pretrain")
         pretrain(encoder, items, config, log=log, checkpoint=checkpoint)
         encoder.origin = f"pretrained with InfoNCE on {len(items)} items of {run.pairs.name}"
@@ -165,7 +177,7 @@ def open_teacher_space(run: Run) -> TeacherSpace:
     rows = run.pairs.where(has=("source",))
     run.pairs.require("train", ("source", "target"), "distillation")
     first_row = {run.pairs[row].source: row for row in reversed(rows)}
-    items = Items.of(run.pairs, sorted(first_row.values()), "source", teacher.modality)
+    items = run.items(sorted(first_row.values()), "source", teacher.modality)
     bank = build_bank(run.folder.bank, teacher, items)
     files = [file for row in rows if (file := run.pairs[row].source) is not None]
     ids = torch.full((len(run.pairs),), -1, dtype=torch.long)
@@ -188,7 +200,7 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
     rows = run.pairs.require("train", ("source", "target"), "distillation")
     held_out = run.pairs.where("val", has=("source", "target"))
     initial, items = fresh_student(run, rows, space.teacher.width)
-    monitored = Items.of(run.pairs, held_out, "target", initial.modality, "target items for monitoring")
+    monitored = run.items(held_out, "target", initial.modality)
     for objective, place in pending:
         stage = f"distil/{objective.name}"
         with timed(run.folder, stage):
@@ -235,12 +247,12 @@ def fresh_student(run: Run, rows: Sequence[int], width: int, *, random_weights: 
     """
     if run.given_student is not None:
         student = copy.deepcopy(run.given_student)
-        return student, Items.of(run.pairs, rows, "target", student.modality, "target items for training")
+        return student, run.items(rows, "target", student.modality)
     config = run.config.student
     modality = resolve_modality(config, run.config.target)
     if random_weights:
         config = config.model_copy(update={"weights": RANDOM, "backbone": student_backbone(config)})
-    items = Items.of(run.pairs, rows, "target", modality, "target items for training")
+    items = run.items(rows, "target", modality)
     torch.manual_seed(run.config.train.seed)
     sample = items.batch(range(min(_SAMPLE, len(items))))
     student = build_student(config, run.config.target, width, sample)

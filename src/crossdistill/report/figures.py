@@ -21,7 +21,7 @@ def _layout(figure: go.Figure, height: int, **options: Any) -> go.Figure:
         height=height,
         margin={"l": 60, "r": 20, "t": 36, "b": 48},
         font={"family": "Inter, Segoe UI, Helvetica, Arial, sans-serif", "size": 13, "color": INK},
-        legend={"orientation": "h", "y": -0.22, "x": 0},
+        legend={"orientation": "h", "y": 1.16, "x": 1, "xanchor": "right"},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         hoverlabel={"font": {"family": "inherit"}},
@@ -79,7 +79,7 @@ def training_curve(curves: dict[str, list[dict[str, Any]]], key: str, title: str
     if not figure.data:
         return None
     _layout(figure, 320, title={"text": title, "x": 0.01, "font": {"size": 14}}, showlegend=True)
-    figure.update_xaxes(title="epoch")
+    figure.update_xaxes(title={"text": "epoch", "font": {"size": 13}})
     figure.update_yaxes(rangemode="tozero")
     return figure
 
@@ -116,7 +116,9 @@ def embedding_map(content: dict[str, Any]) -> go.Figure | None:
                 hovertemplate="%{customdata[0]} of pair %{customdata[2]}<br>%{customdata[1]}<extra></extra>",
             )
     _layout(figure, 560)
-    figure.update_layout(margin={"l": 10, "r": 10, "t": 10, "b": 10}, legend={"orientation": "v", "y": 1, "x": 1.01})
+    figure.update_layout(
+        margin={"l": 10, "r": 10, "t": 10, "b": 10}, legend={"orientation": "v", "y": 1, "x": 1.01, "xanchor": "left"}
+    )
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x")
     return figure

@@ -18,7 +18,7 @@ from crossdistill.report import figures
 from crossdistill.report.table import build_table, format_value, label_of
 
 FORMAT = 1
-_CHARTS = ("target_to_source_r@1", "zero_shot", "linear", "fine_tune")
+_PLAIN = ("target_to_source_r@5", "knn")  # in the table alone
 _TILES = ("target_to_source_r@1", "zero_shot", "linear", "knn", "fine_tune")
 
 
@@ -58,7 +58,8 @@ def write_report(root: Path) -> Path:
         config_text=config_text,
         environment=environment,
         title=_title(metrics),
-        table=build_table(metrics, headlines=False),
+        table=build_table(metrics, headlines=True),
+        full_table=build_table(metrics, headlines=False),
         tiles=_tiles(metrics),
         findings=_findings(metrics),
         charts=[_figure(figures.comparison(metrics, metric)) for metric in _charted(metrics)],
@@ -89,16 +90,8 @@ def _short(encoder: dict[str, Any]) -> str:
 
 
 def _charted(metrics: dict[str, Any]) -> list[str]:
-    measured = {name for outcome in metrics["outcomes"] for name in outcome["metrics"]}
-    few_shot = sorted(
-        (name for name in measured if name.endswith("_shot")),
-        key=lambda name: int(name.split("_")[1]) if name != "zero_shot" else 0,
-    )
-    return [
-        name
-        for name in (*_CHARTS[:2], *[n for n in few_shot if n != "zero_shot"][:1], *_CHARTS[2:])
-        if name in measured
-    ]
+    """The metrics that get a chart, in the order of the table."""
+    return [column.metric for column in build_table(metrics, headlines=True).columns if column.metric not in _PLAIN]
 
 
 def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:
@@ -124,23 +117,24 @@ def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:
 def _findings(metrics: dict[str, Any]) -> list[dict[str, str]]:
     """The paired differences between the main objective and the others, with a plain verdict on each."""
     roles = {outcome["name"]: outcome["role"] for outcome in metrics["outcomes"]}
+    changes = {(line["second"], line["metric"]): line["difference"] for line in metrics["comparisons"]}
     found = []
-    for comparison in metrics["comparisons"]:
-        metric, change = comparison["metric"], comparison["difference"]
-        if metric not in _CHARTS and not metric.endswith("_shot"):
-            continue
-        low, value, high = (100 * change[name] for name in ("low", "value", "high"))
-        verdict = "ahead" if low > 0 else "behind" if high < 0 else "no clear difference"
-        found.append(
-            {
-                "against": comparison["second"],
-                "role": roles[comparison["second"]],
-                "metric": label_of(metric),
-                "difference": f"{value:+.1f}",
-                "interval": f"{low:+.1f} \N{EN DASH} {high:+.1f}",
-                "verdict": verdict,
-            }
-        )
+    for name, role in roles.items():
+        for metric in _charted(metrics):
+            if (name, metric) not in changes:
+                continue
+            low, value, high = (100 * changes[name, metric][end] for end in ("low", "value", "high"))
+            verdict = "ahead" if low > 0 else "behind" if high < 0 else "no clear difference"
+            found.append(
+                {
+                    "against": name,
+                    "role": role,
+                    "metric": label_of(metric),
+                    "difference": f"{value:+.1f}",
+                    "interval": f"{low:+.1f} to {high:+.1f}",
+                    "verdict": verdict,
+                }
+            )
     return found
 
 

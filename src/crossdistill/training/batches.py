@@ -1,6 +1,6 @@
-"""Batches whose order and augmentation are functions of (seed, epoch, item) alone.
+"""Batches whose order is a function of (seed, epoch), and random draws that are one of (seed, step).
 
-Nothing about them has to be saved to resume a run: any step of any epoch can be drawn again, in any process.
+Nothing about them has to be saved to resume a run: any step of any epoch can be drawn again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from crossdistill.pairs.items import Items
 
-_ORDER, _ITEM, _STEP = 0, 1, 2  # what a seed is for; each use has its own stream
+_ORDER, _STEP = 0, 1  # what a seed is for; each use has its own stream
 
 
 def derive_seed(*parts: int) -> int:
@@ -29,31 +29,21 @@ def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
 
 
 def seed_step(seed: int, step: int) -> None:
-    """Seeds torch for one step (dropout and the like), so a resumed step draws what it would have drawn."""
+    """Seeds torch for one step (augmentation, dropout), so that a resumed step draws what it would have drawn."""
     torch.manual_seed(derive_seed(seed, _STEP, step))
 
 
-class Views(Dataset[tuple[int, Tensor]]):
-    """Augmented views of items. An index is ``(item, epoch)``; the answer ``(item, (views, *shape))``."""
+class Batches(Dataset[tuple[Tensor, Tensor]]):
+    """Decoded batches. Index: a list of item numbers; answer: these ``(B,)`` and the items ``(B, *shape)``."""
 
-    def __init__(self, items: Items, seed: int, views: int = 1) -> None:
+    def __init__(self, items: Items) -> None:
         self.items = items
-        self.seed = seed
-        self.views = views
 
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: tuple[int, int]) -> tuple[int, Tensor]:  # type: ignore[override]  # set by StepSampler
-        item, epoch = index
-        # The generator alone: torch.manual_seed would queue work for every accelerator at each item.
-        torch.default_generator.manual_seed(derive_seed(self.seed, _ITEM, epoch, item))
-        decoded = self.items[item]
-        augment = self.items.modality.augment
-        return item, torch.stack([augment(decoded) for _ in range(self.views)])
+    def __getitem__(self, index: list[int]) -> tuple[Tensor, Tensor]:
+        return torch.tensor(index), self.items.batch(index)
 
 
-class StepSampler(Sampler[list[tuple[int, int]]]):
+class StepSampler(Sampler[list[int]]):
     """Index lists of all steps from ``first_step`` to the end, epoch after epoch.
 
     The last, smaller batch of an epoch is left out (its items are in other batches in other epochs) unless it is the
@@ -76,14 +66,14 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
     def __len__(self) -> int:
         return self.total_steps - self.first_step
 
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+    def __iter__(self) -> Iterator[list[int]]:
         first_epoch, skip = divmod(self.first_step, self.steps_per_epoch)
         for epoch in range(first_epoch, self.epochs):
             order = epoch_order(self.seed, epoch, self.count)
             for step in range(skip if epoch == first_epoch else 0, self.steps_per_epoch):
-                yield [(item, epoch) for item in order[step * self.batch_size : (step + 1) * self.batch_size]]
+                yield order[step * self.batch_size : (step + 1) * self.batch_size]
 
 
-def make_loader(views: Views, sampler: StepSampler, workers: int) -> DataLoader[tuple[int, Tensor]]:
-    """A loader of ``(items (B,), views (B, V, *shape))``."""
-    return DataLoader(views, batch_sampler=sampler, num_workers=workers, persistent_workers=False)
+def make_loader(items: Items, sampler: StepSampler, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    """A loader of ``(numbers (B,), decoded items (B, *shape))``."""
+    return DataLoader(Batches(items), sampler=sampler, batch_size=None, num_workers=workers)

@@ -58,7 +58,7 @@ def train_classifier(
 
     def cross_entropy(numbers: Tensor, images: Tensor) -> Tensor:
         chosen = wanted[numbers.cpu()].to(images.device)
-        return nn.functional.cross_entropy(model(images[:, 0]), chosen)
+        return nn.functional.cross_entropy(model(images), chosen)
 
     # The projection head takes no part; without gradients the optimiser leaves it alone.
     encoder.head.requires_grad_(False)

@@ -44,7 +44,7 @@ def distil(
     def paired_loss(numbers: Tensor, images: Tensor) -> Tensor:
         chosen = numbers.cpu()
         teacher = teacher_embeddings[chosen].to(images.device)
-        loss: Tensor = objective(student(images[:, 0]), teacher, ids[chosen].to(images.device))
+        loss: Tensor = objective(student(images), teacher, ids[chosen].to(images.device))
         return loss
 
     fit(student, paired_loss, items, config, title=title, log=log, checkpoint=checkpoint, monitor=monitor)

