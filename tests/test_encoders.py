@@ -142,7 +142,7 @@ class TestWeights:
         torch.save(nn.Linear(1, 1), tmp_path / "module.pt")
         (tmp_path / "damaged.safetensors").write_bytes(b"12345678nonsense")
         torch.save([1, 2], tmp_path / "list.pt")
-        torch.save({name: value for name, value in list(state.items())[3:]}, tmp_path / "part.pt")
+        torch.save(dict(list(state.items())[3:]), tmp_path / "part.pt")
         torch.save({**state, "conv1.0.weight": torch.zeros(5, 5)}, tmp_path / "shape.pt")
         for name, message in [
             ("module.pt", "no pickled objects"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -112,7 +113,7 @@ class TestSchedule:
         rates = [learning_rate(step, 100, config) for step in range(100)]
         assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
         assert rates[10] == pytest.approx(1.0)
-        assert all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+        assert all(a > b for a, b in itertools.pairwise(rates[10:]))
         assert rates[-1] < 1e-3
 
     def test_every_epoch_is_a_permutation_and_a_resumed_sampler_goes_on(self) -> None:
@@ -125,7 +126,7 @@ class TestSchedule:
 
     def test_an_unknown_device_is_explained(self) -> None:
         assert choose_device("cpu").type == "cpu"
-        with pytest.raises(ConfigError, match="train.device"):
+        with pytest.raises(ConfigError, match=r"train\.device"):
             choose_device("quantum")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from crossdistill.console import say
-from crossdistill.encoders import Encoder, load_encoder
+from crossdistill.encoders import Encoder
 from crossdistill.encoders.config import RANDOM
 from crossdistill.evaluation import (
     EvaluationSet,
@@ -24,7 +24,7 @@ from crossdistill.evaluation.probes import few_shot_rows
 from crossdistill.files import write_json
 from crossdistill.pipeline.environment import timed
 from crossdistill.pipeline.showcase import describe_pairs, embedding_map, example_pairs, retrieval_gallery
-from crossdistill.pipeline.stages import Run, TeacherSpace, fresh_student, students_of
+from crossdistill.pipeline.stages import Run, TeacherSpace, fresh_student, load_student, students_of
 from crossdistill.training import TrainConfig, read_epochs
 
 FORMAT = 1
@@ -37,7 +37,7 @@ def run_evaluation(run: Run, space: TeacherSpace) -> dict[str, Any]:
         data = EvaluationSet(run.pairs, space.ids.numpy())
         teacher_rows = RowVectors(np.array(space.rows, dtype=np.int64), *(2 * (space.embeddings.numpy(),)))
         students = {
-            objective.name: _embed_target(run, load_encoder(place))
+            objective.name: _embed_target(run, load_student(run, place))
             for objective, place in students_of(run.config, run.folder)
         }
         outcomes = []
@@ -136,7 +136,7 @@ def _supervised(run: Run, data: EvaluationSet, space: TeacherSpace, outcomes: li
     if not (fine_tune or scratch):
         return
     train, test = (data.rows(split, "target", labelled=True) for split in ("train", "test"))
-    distilled = load_encoder(run.folder.student)
+    distilled = load_student(run, run.folder.student)
     train_items = run.items(train.tolist(), "target", distilled.modality)
     test_items = run.items(test.tolist(), "target", distilled.modality)
     common: TrainConfig = run.config.train
@@ -191,7 +191,7 @@ def _assemble(
         for metric in main.metrics
         if metric in other.metrics and not metric.endswith("median_rank") and other.name != "teacher_on_source"
     ]  # fmt: skip
-    encoder = load_encoder(run.folder.student)
+    encoder = load_student(run, run.folder.student)
     return {
         "format": FORMAT,
         "settings": run.config.evaluate.model_dump(mode="json"),

@@ -88,7 +88,7 @@ def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | 
         config = config.model_copy(update={"teacher": named, "source": teacher.modality})
     if student is not None:
         named_student = config.student.model_copy(
-            update={"backbone": student.architecture.backbone, "weights": "given", "head": student.architecture.head}
+            update={"backbone": student.architecture.backbone, "weights": "given"}
         )
         config = config.model_copy(update={"student": named_student, "target": student.modality})
     choose_device(config.train.device)
@@ -231,6 +231,13 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
 def students_of(config: RunConfig, folder: RunFolder) -> list[tuple[ObjectiveConfig, Path]]:
     """The objectives of a run, the main one first, and where their students are kept."""
     return [(config.objective, folder.student), *((other, folder.baseline(other.name)) for other in config.baselines)]
+
+
+def load_student(run: Run, place: Path) -> Encoder:
+    """A distilled student of this run, in eval mode."""
+    if run.given_student is None:
+        return load_encoder(place)
+    return load_encoder(place, copy.deepcopy(run.given_student.backbone), copy.deepcopy(run.given_student.head))
 
 
 def fresh_student(run: Run, rows: Sequence[int], width: int, *, random_weights: bool = False) -> tuple[Encoder, Items]:

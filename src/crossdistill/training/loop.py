@@ -124,7 +124,7 @@ def fit(
                 progress.losses.clear()
                 if checkpoint is not None:
                     save_checkpoint(checkpoint, progress, model, optimiser)
-            if stop.signal_name is not None and progress.step < total:
+            if stop.signal_name is not None:
                 if checkpoint is not None:
                     save_checkpoint(checkpoint, progress, model, optimiser)
                 raise StoppedError(

@@ -1,0 +1,64 @@
+"""How a benchmark reports: one line a measurement, as text or as JSON, and a dated file of raw results."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from crossdistill.files import write_json
+from crossdistill.pipeline.environment import describe_environment
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """One measured value.
+
+    Attributes:
+        name: what was measured.
+        value: the measurement.
+        unit: of value and reference.
+        reference: what it is compared with, measured in the same run.
+        target: what we want of value / reference, such as ``>= 1.5``.
+        holds: whether that is so.
+    """
+
+    name: str
+    value: float
+    unit: str
+    reference: float
+    target: str
+    holds: bool
+
+    def show(self, as_json: bool) -> None:
+        """Prints it on standard output."""
+        if as_json:
+            print(json.dumps(asdict(self)), flush=True)
+            return
+        ratio = self.value / self.reference if self.reference else float("nan")
+        verdict = "holds" if self.holds else "MISSED"
+        print(
+            f"{self.name}: {self.value:.4g} {self.unit} against {self.reference:.4g} (ratio {ratio:.2f}, "
+            f"wanted {self.target}: {verdict})",
+            flush=True,
+        )
+
+
+def at_least(name: str, value: float, reference: float, unit: str, ratio: float) -> Measurement:
+    """A measurement whose value should be at least ``ratio`` times its reference."""
+    return Measurement(
+        name=name, value=value, unit=unit, reference=reference, target=f">= {ratio} x reference",
+        holds=value >= ratio * reference,
+    )  # fmt: skip
+
+
+def save(name: str, content: dict[str, Any]) -> Path:
+    """Writes raw results as ``results/DATE-NAME.json`` with the environment."""
+    date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    path = RESULTS / f"{date}-{name}.json"
+    write_json(path, {"date": date, "environment": describe_environment(), **content})
+    return path
