@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -175,7 +174,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tiny: dict[str, Any], tmp_path: Path) 
     assert "run the same command again" in output
     assert "Traceback" not in output
     assert checkpoint.is_file()
-    assert os.path.getsize(checkpoint) > 0
+    assert checkpoint.stat().st_size > 0
 
 
 class TestDemo:
