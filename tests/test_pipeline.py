@@ -387,6 +387,12 @@ class TestBadInput:
         assert not folder.metrics.exists()
         assert run(tiny).metrics.is_file()
 
+    def test_too_few_pairs_are_refused(self, tiny: dict[str, Any], manifest: Path) -> None:
+        few = manifest.parent / "few.csv"
+        few.write_text("\n".join(manifest.read_text().splitlines()[:5]))
+        with pytest.raises(PairsError, match="too few training pairs"):
+            run(tiny, [f"pairs={few}", "evaluate.protocols=[retrieval]"])
+
     def test_what_is_no_configuration_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="missing"):
             load_config(tmp_path / "none.yaml")

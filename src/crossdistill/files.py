@@ -23,12 +23,10 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             problem, fix = "The disk is full.", "free some space and run the same command again: it goes on"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            problem, fix = "This place cannot be written.", "choose another output folder or change its permissions"
         elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
             problem, fix = "A file stands where a folder should be, or the reverse.", "choose another output path"
         else:
-            raise
+            problem, fix = "This place cannot be written.", "choose another output folder or change its permissions"
         raise StorageError(problem, where=path, received=error.strerror, fix=fix) from error
 
 

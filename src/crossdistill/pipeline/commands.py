@@ -81,6 +81,7 @@ def evaluate(
     overrides: list[str] | None = None,
     *,
     teacher: Encoder | None = None,
+    student: Encoder | None = None,
 ) -> RunFolder:
     """Stage 3 again on a finished distillation, with other settings of the ``evaluate`` section if wanted.
 
@@ -97,7 +98,7 @@ def evaluate(
         )
     if overrides:
         config = make_config(config.to_dict(), overrides)
-    work = begin(config, teacher)
+    work = begin(config, teacher, student)
     _deterministic()
     run_evaluation(work, open_teacher_space(work))
     write_report(folder.root)

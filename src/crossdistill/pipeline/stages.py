@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from crossdistill.bank import TeacherBank, build_bank
+from crossdistill.bank import build_bank
 from crossdistill.console import warn
 from crossdistill.encoders import (
     Encoder,
@@ -23,6 +23,7 @@ from crossdistill.encoders import (
     student_backbone,
 )
 from crossdistill.encoders.config import RANDOM
+from crossdistill.errors import PairsError
 from crossdistill.evaluation import EvaluateConfig, applicable, embed_items, ranks
 from crossdistill.evaluation.retrieval import RECALL_AT
 from crossdistill.modalities import Modality
@@ -35,6 +36,7 @@ from crossdistill.pipeline.folder import RunFolder, claim
 from crossdistill.training import TrainLog, distil, new_source_encoder, pretrain
 from crossdistill.training.loop import choose_device
 
+_FEWEST = 4  # training pairs
 _SAMPLE = 1024  # training items behind the normalisation of a student of random weights
 
 
@@ -93,6 +95,7 @@ def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | 
         config = config.model_copy(update={"student": named_student, "target": student.modality})
     choose_device(config.train.device)
     pairs = open_pairs(config.pairs)
+    _check_size(pairs)
     evaluate, left_out = applicable(pairs, config.evaluate)
     for protocol, reason in left_out.items():
         warn(f"{protocol} is left out: {reason}")
@@ -100,6 +103,18 @@ def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | 
     _check_encoders(run)
     claim(config, pairs)
     return run
+
+
+def _check_size(pairs: Pairs) -> None:
+    rows = pairs.require("train", ("source", "target"), "distillation")
+    if len(rows) < _FEWEST:
+        raise PairsError(
+            "There are too few training pairs.",
+            where=pairs.name,
+            expected=f"at least {_FEWEST}: a pair is told from others, and batch statistics need several items",
+            received=len(rows),
+            fix="add pairs, or change the split column or pairs.split",
+        )
 
 
 def _check_encoders(run: Run) -> None:
@@ -151,15 +166,13 @@ class TeacherSpace:
     """The frozen teacher and its embeddings of all source items.
 
     Attributes:
-        teacher: with the centring, if any, as its last layer.
-        bank: embeddings before the centring.
+        teacher: its embeddings are centred, where the configuration says so.
         rows: row numbers of the pairs that have a source item.
         embeddings: of these rows, ``(n, d)``, in the common space.
         ids: for every row of the pairs the identity of its source item, -1 without one, ``(N,)``.
     """
 
     teacher: Teacher
-    bank: TeacherBank
     rows: tuple[int, ...]
     embeddings: torch.Tensor
     ids: torch.Tensor
@@ -171,11 +184,10 @@ class TeacherSpace:
 
 
 def open_teacher_space(run: Run) -> TeacherSpace:
-    """Embeds all source items once, and fixes the common space: the teacher's, around the training pairs' mean."""
+    """Embeds all source items once, and centres the common space on the mean of the training items."""
     plain = _fresh_teacher(run)
     teacher = Teacher(plain, run.device)
     rows = run.pairs.where(has=("source",))
-    run.pairs.require("train", ("source", "target"), "distillation")
     first_row = {run.pairs[row].source: row for row in reversed(rows)}
     items = run.items(sorted(first_row.values()), "source", teacher.modality)
     bank = build_bank(run.folder.bank, teacher, items)
@@ -189,7 +201,7 @@ def open_teacher_space(run: Run) -> TeacherSpace:
         plain.offset.copy_(mean)
     if run.config.teacher.save and not has_encoder(run.folder.teacher):
         save_encoder(run.folder.teacher, plain, {"stage": "teacher"})
-    return TeacherSpace(teacher, bank, rows, embeddings, ids)
+    return TeacherSpace(teacher, rows, embeddings, ids)
 
 
 def run_distillation(run: Run, space: TeacherSpace) -> None:

@@ -58,6 +58,7 @@ def comparison(metrics: dict[str, Any], metric: str) -> go.Figure:
         )
     _layout(figure, 84 + 30 * len(outcomes), title={"text": f"{label_of(metric)}, %", "x": 0.01, "font": {"size": 14}})
     figure.update_xaxes(rangemode="tozero")
+    figure.update_yaxes(ticksuffix="  ")
     figure.update_layout(margin={"l": 120, "r": 16, "t": 36, "b": 30})
     return figure
 
