@@ -22,6 +22,7 @@ from crossdistill.evaluation import (
 )
 from crossdistill.evaluation.probes import few_shot_rows
 from crossdistill.files import write_json
+from crossdistill.pairs import Side
 from crossdistill.pipeline.environment import timed
 from crossdistill.pipeline.showcase import describe_pairs, embedding_map, example_pairs, retrieval_gallery
 from crossdistill.pipeline.stages import Run, TeacherSpace, fresh_student, load_student, students_of
@@ -41,7 +42,7 @@ def run_evaluation(run: Run, space: TeacherSpace) -> dict[str, Any]:
             for objective, place in students_of(run.config, run.folder)
         }
         outcomes = []
-        for subject in [*_trained(run, students), *_controls(run, data, space, teacher_rows)]:
+        for subject in [*_trained(run, students), *_controls(run, space, teacher_rows)]:
             outcome = measure(subject, data, teacher_rows, run.evaluate, run.config.train.seed)
             outcomes.append(outcome)
         _supervised(run, data, space, outcomes)
@@ -80,53 +81,38 @@ def _trained(run: Run, students: dict[str, RowVectors]) -> list[Subject]:
     return subjects
 
 
-def _controls(run: Run, data: EvaluationSet, space: TeacherSpace, teacher_rows: RowVectors) -> list[Subject]:
-    subjects = []
+def _controls(run: Run, space: TeacherSpace, teacher_rows: RowVectors) -> list[Subject]:
+    """The controls that need no training; those that cannot be had here are noted in ``run.left_out``."""
+    subjects: list[Subject] = []
+
+    def add(name: str, description: str, vectors: RowVectors, side: Side = "target", shared: bool = True) -> None:
+        subjects.append(
+            Subject(name=name, role="control", description=description, side=side, shared=shared, vectors=vectors)
+        )
+
     wanted = run.evaluate.controls
-    pretrained_start = run.given_student is not None or run.config.student.weights != RANDOM
-    for name, random_weights in (("random_student", True), ("initial_student", False)):
-        if name not in wanted or (random_weights and run.given_student) or not (random_weights or pretrained_start):
-            continue  # random weights cannot be had for a module of the user's own, nor two rows for one start
-        student = _untrained(run, space, random_weights=random_weights)
-        description = "student of random weights" if random_weights else "student before distillation"
-        subjects.append(
-            Subject(
-                name=name,
-                role="control",
-                description=description,
-                side="target",
-                shared=True,
-                vectors=_embed_target(run, student),
-            )
-        )
-    if "teacher_on_target" in wanted and run.config.source.modality == run.config.target.modality:
-        vectors = _embed_target(run, space.teacher.encoder)
-        if run.config.teacher.center:
-            # Centred by the mean of the target items it is given: the best that can be done for it without training.
-            train = run.pairs.where("train", has=("target",))
-            mean = vectors.take(train).mean(axis=0)
-            vectors = RowVectors(vectors.rows, vectors.embeddings - mean, vectors.features)
-        subjects.append(
-            Subject(
-                name="teacher_on_target",
-                role="control",
-                description="teacher applied to the target as it is",
-                side="target",
-                shared=True,
-                vectors=vectors,
-            )
-        )
+    if "random_student" in wanted:
+        if run.given_student is not None:
+            run.left_out["random_student"] = "the student is a module of your own, whose weights we cannot draw"
+        else:
+            student = _untrained(run, space, random_weights=True)
+            add("random_student", "student of random weights", _embed_target(run, student))
+    starts_random = run.given_student is None and run.config.student.weights == RANDOM
+    if "initial_student" in wanted and not starts_random:  # else it is the random student
+        student = _untrained(run, space, random_weights=False)
+        add("initial_student", "student before distillation", _embed_target(run, student))
+    if "teacher_on_target" in wanted:
+        if run.config.source.modality != run.config.target.modality:
+            run.left_out["teacher_on_target"] = "the teacher cannot read the target's modality"
+        else:
+            vectors = _embed_target(run, space.teacher.encoder)
+            if run.config.teacher.center:
+                # Centred by the mean of the target items it is given: the best that training-free use can get.
+                mean = vectors.take(run.pairs.where("train", has=("target",))).mean(axis=0)
+                vectors = RowVectors(vectors.rows, vectors.embeddings - mean, vectors.features)
+            add("teacher_on_target", "teacher applied to the target as it is", vectors)
     if "teacher_on_source" in wanted:
-        subjects.append(
-            Subject(
-                name="teacher_on_source",
-                role="control",
-                description="teacher on the source (the ceiling)",
-                side="source",
-                shared=False,
-                vectors=teacher_rows,
-            )
-        )
+        add("teacher_on_source", "teacher on the source (the ceiling)", teacher_rows, side="source", shared=False)
     return subjects
 
 
