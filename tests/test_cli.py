@@ -177,29 +177,31 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tiny: dict[str, Any], tmp_path: Path) 
     assert checkpoint.stat().st_size > 0
 
 
+@pytest.fixture(scope="module")
+def emoji_subset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of four classes of the built-in set."""
+    from crossdistill.pairs.builtin import open_builtin
+
+    folder = tmp_path_factory.mktemp("emoji")
+    pairs = open_builtin("emoji", folder)
+    chosen = {"animal-mammal", "clothing", "transport-ground", "food-prepared"}
+    assert chosen <= set(pairs.classes)
+    assert pairs.licence is not None
+    pairs.with_rows(pair for pair in pairs if pair.label in chosen).to_csv(folder / "subset.csv", base=folder)
+    return folder / "subset.csv"
+
+
 class TestDemo:
     """`crossdistill demo` itself, on a part of the emoji and with a short training."""
-
-    @pytest.fixture(scope="class")
-    def subset(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        from crossdistill.pairs.builtin import open_builtin
-
-        folder = tmp_path_factory.mktemp("emoji")
-        pairs = open_builtin("emoji", folder)
-        chosen = {"animal-mammal", "clothing", "transport-ground", "food-prepared"}
-        assert chosen <= set(pairs.classes)
-        assert pairs.licence is not None
-        pairs.with_rows(pair for pair in pairs if pair.label in chosen).to_csv(folder / "subset.csv", base=folder)
-        return folder / "subset.csv"
 
     def test_its_configuration_is_valid_and_has_the_baseline(self) -> None:
         content = demo_config()
         assert content["pairs"] == "emoji"
         assert content["baselines"] == ["l2"]
 
-    def test_runs_to_its_table(self, subset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_runs_to_its_table(self, emoji_subset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         short = ["train.epochs=1", "evaluate.fine_tune.epochs=1", "evaluate.supervised.epochs=1", "train.batch_size=32"]
-        assert call("demo", "--out", tmp_path / "demo", f"pairs={subset}", *short) == 0
+        assert call("demo", "--out", tmp_path / "demo", f"pairs={emoji_subset}", *short) == 0
         output = capsys.readouterr().out
         for name in ("cmcd", "l2", "random_student", "teacher_on_target", "teacher_on_source", "supervised"):
             assert name in output
