@@ -3,7 +3,8 @@
     python -m benchmarks.objectives            # 3 seeds, about 20 minutes on 2 cores; goes on where it stopped
     python -m benchmarks.objectives --quick    # 1 seed, 2 epochs: only shows that it runs
 
-Each seed draws its own split, initial weights, order and augmentation. Everything else but the number of epochs is `crossdistill demo`.
+Each seed draws its own split, initial weights, order and augmentation. Everything else but the number of epochs is
+`crossdistill demo`.
 """
 
 from __future__ import annotations
