@@ -282,6 +282,8 @@ class TestStages:
             }
 
         folder = run(tiny, **both())
+        control = next(o for o in metrics_of(folder)["outcomes"] if o["name"] == "supervised")
+        assert "from the module as it was given" in control["description"]  # not from random weights
         with pytest.raises(EncoderError, match="Sequential"):
             crossdistill.load(folder.root)
         model = crossdistill.load(folder.root, **both())

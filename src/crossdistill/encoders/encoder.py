@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -184,8 +183,3 @@ def output_width(backbone: nn.Module, modality: Modality, name: str) -> int:
     if not bool(torch.isfinite(output).all()):
         raise EncoderError("The backbone gives values that are not finite.", where=name, received=f"input {shape}")
     return int(output.shape[1])
-
-
-def trainable(modules: Iterable[nn.Module]) -> list[nn.Parameter]:
-    """The parameters of some modules that want gradients."""
-    return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]

@@ -37,16 +37,17 @@ def run_evaluation(run: Run, space: TeacherSpace) -> dict[str, Any]:
         say("evaluating")
         data = EvaluationSet(run.pairs, space.ids.numpy())
         teacher_rows = RowVectors(np.array(space.rows, dtype=np.int64), *(2 * (space.embeddings.numpy(),)))
-        students = {
-            objective.name: _embed_target(run, load_student(run, place))
-            for objective, place in students_of(run.config, run.folder)
+        encoders = {
+            objective.name: load_student(run, place) for objective, place in students_of(run.config, run.folder)
         }
+        distilled = encoders[run.config.objective.name]
+        students = {name: _embed_target(run, encoder) for name, encoder in encoders.items()}
         outcomes = []
         for subject in [*_trained(run, students), *_controls(run, space, teacher_rows)]:
             outcome = measure(subject, data, teacher_rows, run.evaluate, run.config.train.seed)
             outcomes.append(outcome)
-        _supervised(run, data, space, outcomes)
-        metrics = _assemble(run, data, space, students[run.config.objective.name], teacher_rows, outcomes)
+        _supervised(run, data, space, distilled, outcomes)
+        metrics = _assemble(run, data, space, distilled, students[run.config.objective.name], teacher_rows, outcomes)
         write_json(run.folder.metrics, metrics)
     return metrics
 
@@ -116,13 +117,14 @@ def _controls(run: Run, space: TeacherSpace, teacher_rows: RowVectors) -> list[S
     return subjects
 
 
-def _supervised(run: Run, data: EvaluationSet, space: TeacherSpace, outcomes: list[Outcome]) -> None:
+def _supervised(
+    run: Run, data: EvaluationSet, space: TeacherSpace, distilled: Encoder, outcomes: list[Outcome]
+) -> None:
     """Adds what is trained on labels: fine-tuning of the student, and the control that starts from random weights."""
     fine_tune, scratch = "fine_tune" in run.evaluate.protocols, "supervised" in run.evaluate.controls
     if not (fine_tune or scratch):
         return
     train, test = (data.rows(split, "target", labelled=True) for split in ("train", "test"))
-    distilled = load_student(run, run.folder.student)
     train_items = run.items(train.tolist(), "target", distilled.modality)
     test_items = run.items(test.tolist(), "target", distilled.modality)
     common: TrainConfig = run.config.train
@@ -138,11 +140,9 @@ def _supervised(run: Run, data: EvaluationSet, space: TeacherSpace, outcomes: li
             copy.deepcopy(distilled), everything, settings, "fine-tuning the student"
         )
     if scratch:
-        outcome = Outcome(
-            name="supervised",
-            role="control",
-            description="supervised from scratch: the student's network, labels alone",
-        )
+        start = "from scratch" if run.given_student is None else "from the module as it was given"
+        description = f"supervised {start}: the student's network, labels alone"
+        outcome = Outcome(name="supervised", role="control", description=description)
         settings = run.evaluate.supervised
         initial = _untrained(run, space, random_weights=True)
         outcome.metrics["fine_tune"] = accuracy(
@@ -165,6 +165,7 @@ def _assemble(
     run: Run,
     data: EvaluationSet,
     space: TeacherSpace,
+    distilled: Encoder,
     student: RowVectors,
     teacher: RowVectors,
     outcomes: list[Outcome],
@@ -177,13 +178,12 @@ def _assemble(
         for metric in main.metrics
         if metric in other.metrics and not metric.endswith("median_rank") and other.name != "teacher_on_source"
     ]  # fmt: skip
-    encoder = load_student(run, run.folder.student)
     return {
         "format": FORMAT,
         "settings": run.config.evaluate.model_dump(mode="json"),
         "pairs": describe_pairs(run.pairs),
         "teacher": _describe(space.teacher.encoder),
-        "student": _describe(encoder),
+        "student": _describe(distilled),
         "left_out": run.left_out,
         "outcomes": [outcome.to_json() for outcome in outcomes],
         "comparisons": comparisons,

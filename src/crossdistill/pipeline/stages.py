@@ -145,6 +145,11 @@ def _fresh_teacher(run: Run) -> Encoder:
     return teacher
 
 
+def _first_rows(pairs: Pairs, rows: Sequence[int]) -> list[int]:
+    """Of several rows with one source file the first alone: a source that is in two pairs counts once."""
+    return sorted({pairs[row].source: row for row in reversed(rows)}.values())
+
+
 def run_pretraining(run: Run) -> None:
     """Stage 1, where the configuration names it: an encoder of the unlabelled source items of the training split."""
     config = run.config.pretrain
@@ -153,8 +158,7 @@ def run_pretraining(run: Run) -> None:
     with timed(run.folder, "pretrain"):
         encoder = new_source_encoder(config, run.config.source)
         rows = run.pairs.require("train", ("source",), "pretraining")
-        first_row = {run.pairs[row].source: row for row in reversed(rows)}  # a source that is in two pairs counts once
-        items = run.items(sorted(first_row.values()), "source", encoder.modality)
+        items = run.items(_first_rows(run.pairs, rows), "source", encoder.modality)
         log, checkpoint = TrainLog(run.folder.log, "pretrain"), run.folder.checkpoint("pretrain")
         pretrain(encoder, items, config, log=log, checkpoint=checkpoint)
         encoder.origin = f"pretrained with InfoNCE on {len(items)} items of {run.pairs.name}"
@@ -188,8 +192,7 @@ def open_teacher_space(run: Run) -> TeacherSpace:
     plain = _fresh_teacher(run)
     teacher = Teacher(plain, run.device)
     rows = run.pairs.where(has=("source",))
-    first_row = {run.pairs[row].source: row for row in reversed(rows)}
-    items = run.items(sorted(first_row.values()), "source", teacher.modality)
+    items = run.items(_first_rows(run.pairs, rows), "source", teacher.modality)
     bank = build_bank(run.folder.bank, teacher, items)
     files = [file for row in rows if (file := run.pairs[row].source) is not None]
     ids = torch.full((len(run.pairs),), -1, dtype=torch.long)
