@@ -1,9 +1,10 @@
-"""Objectives against references in plain loops, in values and gradients, and their behaviour at the edges."""
+"""Objectives against references in plain loops, in values and gradients, and what any objective must hold."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,155 +12,270 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import references
 from crossdistill.errors import ConfigError
-from crossdistill.objectives import CMC, CMCD, CMD, L2, Cosine, InfoNCE, ObjectiveConfig, known_objectives
+from crossdistill.objectives import (
+    CMC,
+    CMCD,
+    CMD,
+    CORAL,
+    CRD,
+    KD,
+    L2,
+    MMD,
+    PKT,
+    RKD,
+    SEED,
+    SP,
+    BarlowTwins,
+    Cosine,
+    FeatureStatistics,
+    InfoNCE,
+    Objective,
+    ObjectiveConfig,
+    RobustCMC,
+    SigLIP,
+    TeacherColumns,
+    VICReg,
+    WeightedSum,
+    known_objectives,
+)
+
+Reference = Callable[[Tensor, Tensor, list[int]], Tensor]
 
 
-def cosine(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum() / (a.square().sum().sqrt() * b.square().sum().sqrt())
+def stored(temperature: float) -> float:
+    """The temperature that a float32 parameter log(1/temperature) stands for."""
+    return math.exp(-float(torch.tensor(math.log(1 / temperature))))
 
 
-def reference_cmc(student: Tensor, teacher: Tensor, ids: list[int], tau: float, symmetric: bool) -> Tensor:
-    count = len(ids)
-
-    def one_way(anchors: Tensor, candidates: Tensor) -> Tensor:
-        total = torch.zeros((), dtype=anchors.dtype)
-        for i in range(count):
-            kept = [j for j in range(count) if j == i or ids[j] != ids[i]]
-            denominator = sum(torch.exp(cosine(anchors[i], candidates[j]) / tau) for j in kept)
-            total = total - torch.log(torch.exp(cosine(anchors[i], candidates[i]) / tau) / denominator)
-        return total / count
-
-    forth = one_way(student, teacher)
-    return (forth + one_way(teacher, student)) / 2 if symmetric else forth
-
-
-def reference_cmd(student: Tensor, teacher: Tensor, ids: list[int], tau: float, teacher_tau: float) -> Tensor:
-    count = len(ids)
-    total = torch.zeros((), dtype=student.dtype)
-    for i in range(count):
-        kept = [j for j in range(count) if ids[j] != ids[i]]
-        if not kept:
-            continue
-        s = [torch.exp(cosine(student[i], student[j]) / tau) for j in kept]
-        t = [torch.exp(cosine(teacher[i], teacher[j]) / teacher_tau) for j in kept]
-        for p_s, p_t in zip(s, t, strict=True):
-            total = total - p_t / sum(t) * torch.log(p_s / sum(s))
-    return total / count
-
-
-def reference_l2(student: Tensor, teacher: Tensor, ids: list[int]) -> Tensor:
-    pairs = zip(student, teacher, strict=True)
-    return sum(((s / s.square().sum().sqrt() - t / t.square().sum().sqrt()).square().sum() for s, t in pairs),
-               start=torch.zeros((), dtype=student.dtype)) / len(ids)  # fmt: skip
-
-
-def reference_cosine(student: Tensor, teacher: Tensor, ids: list[int]) -> Tensor:
-    pairs = zip(student, teacher, strict=True)
-    return 1 - sum((cosine(s, t) for s, t in pairs), start=torch.zeros((), dtype=student.dtype)) / len(ids)
-
-
-CASES: list[tuple[str, nn.Module, Callable[[Tensor, Tensor, list[int]], Tensor]]] = [
-    ("cmc symmetric", CMC(0.2), lambda s, t, ids: reference_cmc(s, t, ids, 0.2, True)),
-    ("cmc one way", CMC(0.2, symmetric=False), lambda s, t, ids: reference_cmc(s, t, ids, 0.2, False)),
-    ("cmd", CMD(0.2), lambda s, t, ids: reference_cmd(s, t, ids, 0.2, 0.2)),
-    ("cmd, own temperature", CMD(0.2, 0.5), lambda s, t, ids: reference_cmd(s, t, ids, 0.2, 0.5)),
-    (
-        "cmcd",
-        CMCD(0.2, cmd_weight=0.7),
-        lambda s, t, ids: reference_cmc(s, t, ids, 0.2, True) + 0.7 * reference_cmd(s, t, ids, 0.2, 0.2),
+CASES: dict[str, tuple[Objective, Reference]] = {
+    "cmc symmetric": (CMC(0.2), lambda s, t, ids: references.cmc(s, t, ids, 0.2)),
+    "cmc one way": (CMC(0.2, symmetric=False), lambda s, t, ids: references.cmc(s, t, ids, 0.2, False)),
+    "cmc learnable": (CMC(0.2, learnable_temperature=True), lambda s, t, ids: references.cmc(s, t, ids, stored(0.2))),
+    "robust cmc": (RobustCMC(0.7, 0.2), lambda s, t, ids: references.cmc(s, t, ids, 0.2, q=0.7)),
+    "cmd": (CMD(0.2), lambda s, t, ids: references.cmd(s, t, ids, 0.2, 0.2)),
+    "cmd, own temperature": (CMD(0.2, 0.5), lambda s, t, ids: references.cmd(s, t, ids, 0.2, 0.5)),
+    "cmd to teacher": (
+        CMD(0.2, 0.5, form="to_teacher"),
+        lambda s, t, ids: references.cmd(s, t, ids, 0.2, 0.5, "to_teacher"),
     ),
-    ("l2", L2(), reference_l2),
-    ("cosine", Cosine(), reference_cosine),
-]
+    "cmcd": (
+        CMCD(0.2, cmd_weight=0.7),
+        lambda s, t, ids: references.cmc(s, t, ids, 0.2) + 0.7 * references.cmd(s, t, ids, 0.2, 0.2),
+    ),
+    "seed": (SEED(0.3, 0.1), lambda s, t, ids: references.seed(s, t, ids, 0.3, 0.1)),
+    "info_nce": (InfoNCE(0.3), lambda s, t, ids: references.info_nce(s, t, ids, 0.3)),
+    "l2": (L2(), references.l2),
+    "cosine": (Cosine(), references.cosine_distance),
+    "siglip": (SigLIP(0.2, -2.0), lambda s, t, ids: references.siglip(s, t, ids, stored(0.2), -2.0)),
+    "rkd": (RKD(25.0, 50.0), lambda s, t, ids: references.rkd(s, t, ids, 25.0, 50.0)),
+    "pkt": (PKT(), references.pkt),
+    "sp": (SP(3000.0), lambda s, t, ids: references.sp(s, t, ids, 3000.0)),
+    "coral": (CORAL(), references.coral),
+    "mmd": (MMD(), references.mmd),
+    "mmd, one bandwidth": (MMD(0.7), lambda s, t, ids: references.mmd(s, t, ids, 0.7)),
+    "vicreg": (VICReg(25.0, 25.0, 1.0), lambda s, t, ids: references.vicreg(s, t, ids, (25.0, 25.0, 1.0))),
+    "barlow_twins": (BarlowTwins(0.005), lambda s, t, ids: references.barlow_twins(s, t, ids, 0.005)),
+    "feature_statistics": (FeatureStatistics(), references.feature_statistics),
+    "weighted sum": (
+        WeightedSum([(0.5, CMC(0.2)), (2.0, L2())]),
+        lambda s, t, ids: 0.5 * references.cmc(s, t, ids, 0.2) + 2 * references.l2(s, t, ids),
+    ),
+}
+IDS = [None, [0, 1, 1, 2, 0, 3], [0, 0, 0, 0, 0, 0]]
 
 
-@pytest.mark.parametrize(("name", "objective", "reference"), CASES, ids=[case[0] for case in CASES])
-@pytest.mark.parametrize("ids", [None, [0, 1, 2, 3, 4, 5], [0, 1, 1, 2, 0, 3], [0, 0, 0, 0, 0, 0]])
-def test_value_and_gradient_equal_the_reference(
-    name: str, objective: nn.Module, reference: Callable[[Tensor, Tensor, list[int]], Tensor], ids: list[int] | None
-) -> None:
-    generator = torch.Generator().manual_seed(3)
-    student = torch.randn(6, 5, generator=generator, requires_grad=True)
-    teacher = torch.randn(6, 5, generator=generator)
-    value = objective(student, teacher, None if ids is None else torch.tensor(ids))
-    (gradient,) = torch.autograd.grad(value, student)
-
-    exact = student.detach().double().requires_grad_()
-    expected = reference(exact, teacher.double(), ids if ids is not None else list(range(6)))
-    # Where every row shows one item CMD has no candidates: a constant, whose gradient is zero.
-    connected = expected + 0 * exact.sum()
-    (expected_gradient,) = torch.autograd.grad(connected, exact)
-    torch.testing.assert_close(value.double(), expected, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(gradient.double(), expected_gradient, rtol=1e-4, atol=1e-6)
+def data(count: int = 6, width: int = 5, seed: int = 3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    student = torch.randn(count, width, generator=generator, dtype=torch.float64)
+    return student.requires_grad_(), torch.randn(count, width, generator=generator, dtype=torch.float64)
 
 
-def test_info_nce_equals_the_reference() -> None:
-    generator = torch.Generator().manual_seed(5)
-    first, second = torch.randn(4, 3, generator=generator), torch.randn(4, 3, generator=generator)
-    views = torch.cat([first, second]).double()
+def compare(objective: nn.Module, reference: Reference, ids: list[int] | None) -> None:
+    """Float64 to 1e-10 relative, float32 to 1e-5, in values and in gradients."""
+    student, teacher = data()
+    objective = objective.double()
+    expected = reference(student, teacher, ids if ids is not None else list(range(6)))
+    # Where every row shows one item some objectives have no candidates: a constant, whose gradient is zero.
+    (expected_gradient,) = torch.autograd.grad(expected + 0 * student.sum(), student)
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        ours = student.detach().to(dtype).requires_grad_()
+        value = objective.to(dtype)(ours, teacher.to(dtype), None if ids is None else torch.tensor(ids))
+        (gradient,) = torch.autograd.grad(value, ours)
+        torch.testing.assert_close(value.double(), expected, rtol=tolerance, atol=tolerance)
+        scale = float(expected_gradient.abs().max())
+        torch.testing.assert_close(gradient.double(), expected_gradient, rtol=0, atol=tolerance * max(scale, 1.0))
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("ids", IDS, ids=["all different", "some equal", "all equal"])
+def test_value_and_gradient_equal_the_reference(case: str, ids: list[int] | None) -> None:
+    compare(*CASES[case], ids)
+
+
+def test_kd_equals_the_reference_with_the_clusters_it_found() -> None:
+    _, teacher = data()
+    objective = KD(clusters=3, temperature=0.3)
+    objective.prepare(TeacherColumns(teacher))
+    assert objective.centres.shape == (3, 5)
+    torch.testing.assert_close(objective.centres.square().sum(dim=1), torch.ones(3))
+    centres = torch.stack([references.unit(centre) for centre in objective.centres.double()])
+    objective.centres = centres  # unit to the last bit of float64
+    compare(objective, lambda s, t, ids: references.kd(s, t, ids, centres, 0.3), None)
+
+
+def test_crd_equals_the_reference_with_the_memory_and_the_negatives_it_drew() -> None:
+    student, teacher = data(count=8)
+    bank_ids = torch.tensor([10, 11, 12, 13, 14, 15, 16, 17])
+    objective = CRD(negatives=5, temperature=0.3)
+    objective.prepare(TeacherColumns(teacher.float(), bank_ids))
+    start = objective.student_memory.clone()
+    rows = torch.tensor([6, 1, 3])
+    drawn = objective._draw(rows)
+    assert drawn.shape == (3, 5)
+    assert not bool((drawn == rows[:, None]).any())
+
+    value = objective(student[rows], teacher[rows], bank_ids[rows])
     expected = 0.0
-    for i in range(8):
-        partner = (i + 4) % 8
-        denominator = sum(math.exp(float(cosine(views[i], views[j])) / 0.3) for j in range(8) if j != i)
-        expected -= math.log(math.exp(float(cosine(views[i], views[partner])) / 0.3) / denominator) / 8
-    assert float(InfoNCE(0.3)(first, second)) == pytest.approx(expected, rel=1e-5)
+    for anchors, memory in ((student, torch.stack([references.unit(t) for t in teacher])), (teacher, start)):
+        exponentials = [
+            [
+                torch.exp((references.unit(anchors[i]) * memory[j].double()).sum() / 0.3)
+                for j in [int(i), *drawn[k].tolist()]
+            ]
+            for k, i in enumerate(rows)
+        ]
+        z = 8 * sum(float(e.detach()) for row in exponentials for e in row) / 18
+        for row in exponentials:
+            h = [e / z / (e / z + 5 / 8) for e in row]
+            expected = expected - (torch.log(h[0]) + sum(torch.log(1 - each) for each in h[1:])) / 3
+    torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6)
+    moved = references.unit(0.5 * start[3].double() + 0.5 * references.unit(student[3]))
+    torch.testing.assert_close(objective.student_memory[3].double(), moved.detach(), rtol=1e-5, atol=1e-6)
+    assert torch.equal(objective.student_memory[0], start[0])
+    assert not torch.equal(objective._draw(rows), drawn), "negatives are drawn anew in every step"
+    with pytest.raises(ValueError, match="no memory of id 99"):
+        objective(student[:1], teacher[:1], torch.tensor([99]))
 
 
-@pytest.mark.parametrize("name", known_objectives())
+VARIANTS: dict[str, Any] = {name: name for name in known_objectives()} | {
+    "crd": {"name": "crd", "negatives": 32},  # with thousands its optimum is that of the negatives that were drawn
+    "cmc bank": {"name": "cmc", "against": "bank"},
+    "cmc learnable": {"name": "cmc", "learnable_temperature": True},
+    "cmd to teacher": {"name": "cmd", "form": "to_teacher"},
+    "cmd bank": {"name": "cmd", "form": "to_teacher", "against": "bank"},
+    "cmcd bank": {"name": "cmcd", "cmd_form": "to_teacher", "against": "bank"},
+    "robust_cmc bank": {"name": "robust_cmc", "against": "bank"},
+    "seed bank": {"name": "seed", "against": "bank"},
+    "feature_statistics bank": {"name": "feature_statistics", "against": "bank"},
+    "sum": [{"name": "cmc"}, {"name": "l2", "weight": 0.5}],
+}
+
+
+def built(variant: str, teacher: Tensor, ids: Tensor) -> Objective:
+    """An objective that has seen the bank, in eval mode (CRD's memory then stays as it is)."""
+    objective = ObjectiveConfig.model_validate(VARIANTS[variant]).build()
+    objective.prepare(TeacherColumns(teacher, ids))
+    return objective.eval()
+
+
+def randn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 class TestEveryObjective:
     """What any objective must hold, whoever adds it."""
 
-    def test_has_no_gradient_for_the_teacher_side_of_cmd_and_a_finite_one_for_the_student(self, name: str) -> None:
-        student = torch.randn(5, 4, requires_grad=True)
-        loss = ObjectiveConfig.model_validate(name).build()(student, torch.randn(5, 4))
+    def test_has_a_finite_gradient_for_the_student(self, variant: str) -> None:
+        student, teacher, ids = randn(1, 5, 4).requires_grad_(), randn(2, 5, 4), torch.arange(5)
+        loss = built(variant, teacher, ids)(student, teacher, ids)
         loss.backward()
         assert loss.ndim == 0
         assert student.grad is not None
         assert bool(torch.isfinite(student.grad).all())
         assert float(student.grad.abs().sum()) > 0
 
-    @pytest.mark.parametrize("case", ["zero", "identical", "huge", "tiny", "one", "opposite"])
+    def test_passes_gradcheck(self, variant: str) -> None:
+        student, teacher = data(count=4, width=3, seed=5)
+        objective = built(variant, teacher, torch.arange(4)).double()
+        assert torch.autograd.gradcheck(lambda rows: objective(rows, teacher, torch.arange(4)), student, fast_mode=True)
+
+    @pytest.mark.parametrize("case", ["zero", "identical", "huge", "tiny", "one", "opposite", "equal"])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-    def test_is_finite_at_the_edges(self, name: str, case: str, dtype: torch.dtype) -> None:
-        base = torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
+    def test_is_finite_at_the_edges(self, variant: str, case: str, dtype: torch.dtype) -> None:
+        base = randn(1, 4, 8)
+        factor = 1e4 if dtype == torch.float16 else 1e30
         tensors = {
             "zero": torch.zeros(4, 8),
             "identical": torch.ones(4, 8),
-            "huge": base * 1e4,
-            "tiny": base * 1e-4,
+            "huge": base * factor,
+            "tiny": base * (1e-4 if dtype == torch.float16 else 1e-30),
             "one": base[:1],
             "opposite": -base,
+            "equal": base.clone(),
         }
         student = tensors[case].to(dtype).requires_grad_()
-        teacher = (base[:1] if case == "one" else base).to(dtype)
-        loss = ObjectiveConfig.model_validate(name).build()(student, teacher)
+        for teacher in (base, tensors[case]):
+            teacher = (base[:1] if case == "one" else teacher).to(dtype)
+            ids = torch.arange(len(teacher))
+            loss = built(variant, teacher, ids)(student, teacher, ids)
+            (gradient,) = torch.autograd.grad(loss, student)
+            assert loss.dtype == torch.float32
+            assert bool(torch.isfinite(loss))
+            assert gradient.dtype == dtype
+            assert bool(torch.isfinite(gradient).all())
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_autocast_changes_nothing_but_the_inputs(self, variant: str, dtype: torch.dtype) -> None:
+        student, teacher, ids = randn(3, 6, 8), randn(4, 6, 8), torch.arange(6)
+        weight = randn(5, 8, 8).requires_grad_()
+        with torch.autocast("cpu", dtype=dtype):
+            low = student @ weight
+            loss = built(variant, teacher, ids)(low, teacher, ids)
+        assert low.dtype == dtype
+        # The very values that the half-precision network gave, in float64.
+        expected = built(variant, teacher, ids).double()(low.detach().double(), teacher.double(), ids)
+        torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=1e-5)
         loss.backward()
-        assert bool(torch.isfinite(loss))
-        assert student.grad is not None
-        assert bool(torch.isfinite(student.grad).all())
+        assert weight.grad is not None
+        assert bool(torch.isfinite(weight.grad).all())
 
-    def test_does_not_depend_on_the_order_of_the_pairs(self, name: str) -> None:
-        student, teacher, order = torch.randn(6, 4), torch.randn(6, 4), torch.randperm(6)
-        objective = ObjectiveConfig.model_validate(name).build()
-        torch.testing.assert_close(objective(student, teacher), objective(student[order], teacher[order]))
+    def test_does_not_depend_on_the_order_of_the_pairs(self, variant: str) -> None:
+        student, teacher, ids, order = randn(6, 6, 4), randn(7, 6, 4), torch.arange(6), torch.tensor([3, 0, 5, 1, 4, 2])
+        objective = built(variant, teacher, ids)
+        with torch.no_grad():
+            there, back = objective(student, teacher, ids), objective(student[order], teacher[order], ids[order])
+        torch.testing.assert_close(there, back)
 
-    def test_is_smallest_when_the_student_equals_the_teacher(self, name: str) -> None:
-        teacher = torch.randn(8, 16, generator=torch.Generator().manual_seed(2))
-        objective = ObjectiveConfig.model_validate(name).build()
-        noisy = teacher + torch.randn(8, 16, generator=torch.Generator().manual_seed(3))
-        assert float(objective(teacher, teacher)) < float(objective(noisy, teacher))
+    def test_is_smallest_when_the_student_equals_the_teacher(self, variant: str) -> None:
+        teacher, ids = randn(2, 48, 32), torch.arange(48)
+        objective = built(variant, teacher, ids)
+        with torch.no_grad():
+            assert float(objective(teacher, teacher, ids)) < float(objective(teacher + randn(3, 48, 32), teacher, ids))
 
-    def test_refuses_unequal_shapes(self, name: str) -> None:
+    def test_a_small_step_against_the_gradient_lowers_it(self, variant: str) -> None:
+        student, teacher, ids = randn(8, 7, 6).requires_grad_(), randn(9, 7, 6), torch.arange(7)
+        objective = built(variant, teacher, ids)
+        before = objective(student, teacher, ids)
+        (gradient,) = torch.autograd.grad(before, student)
+        step = 1e-2 / float(gradient.norm())
+        assert float(objective(student - step * gradient, teacher, ids).detach()) < float(before.detach())
+
+    def test_refuses_unequal_shapes(self, variant: str) -> None:
         with pytest.raises(ValueError, match=r"\(B, d\)"):
-            ObjectiveConfig.model_validate(name).build()(torch.randn(3, 4), torch.randn(3, 5))
+            built(variant, randn(1, 3, 5), torch.arange(3))(torch.randn(3, 4), torch.randn(3, 5))
+
+    def test_documents_its_source(self, variant: str) -> None:
+        documentation = type(ObjectiveConfig.model_validate(VARIANTS[variant]).build()).__doc__ or ""
+        assert "arXiv" in documentation or "JMLR" in documentation or variant in ("cosine", "sum")
 
 
 @given(scale=st.floats(1e-3, 1e3), seed=st.integers(0, 100))
 @settings(max_examples=25, deadline=None)
 def test_lengths_of_embeddings_do_not_matter(scale: float, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    student, teacher = torch.randn(5, 6, generator=generator), torch.randn(5, 6, generator=generator)
+    student, teacher = randn(seed, 5, 6), randn(seed + 1, 5, 6)
     torch.testing.assert_close(CMCD()(student * scale, teacher), CMCD()(student, teacher / scale), rtol=1e-4, atol=1e-5)
 
 
@@ -172,11 +288,76 @@ def test_cmd_is_bounded_below_by_the_entropy_of_the_teacher() -> None:
     assert float(objective(torch.randn(7, 5), teacher)) > entropy
 
 
+def test_robust_cmc_becomes_cmc_for_small_q_and_is_bounded() -> None:
+    student, teacher = randn(1, 6, 4), randn(2, 6, 4)
+    assert float(RobustCMC(1e-4)(student, teacher)) == pytest.approx(float(CMC()(student, teacher)), rel=1e-2)
+    assert float(RobustCMC(0.5, temperature=0.01)(-teacher, teacher)) <= 2.0
+
+
+def test_robust_cmc_learns_more_from_pairs_of_which_half_are_wrong() -> None:
+    """The point of it: a linear student of a noisy linear view, half of whose pairs are shuffled, finds partners."""
+    source = randn(11, 400, 16)
+    target = source @ randn(12, 16, 24) + 0.5 * randn(13, 400, 24)
+    wrong = torch.arange(150)
+    paired = source[:300].clone()
+    paired[wrong] = source[wrong.roll(1)]
+
+    def found(objective: Objective) -> float:
+        torch.manual_seed(0)
+        student = nn.Linear(24, 16)
+        optimiser = torch.optim.Adam(student.parameters(), lr=1e-2)
+        for _ in range(300):
+            optimiser.zero_grad()
+            objective(student(target[:300]), paired).backward()
+            optimiser.step()
+        with torch.no_grad():
+            scores = (
+                nn.functional.normalize(student(target[300:]), dim=1) @ nn.functional.normalize(source[300:], dim=1).T
+            )
+        return float((scores.argmax(dim=1) == torch.arange(100)).float().mean())
+
+    assert found(RobustCMC(0.7)) > found(CMC()) + 0.05
+
+
+def test_a_learnable_temperature_is_trained_and_kept_in_bounds() -> None:
+    student, teacher = randn(1, 6, 4), randn(2, 6, 4)
+    objective = CMC(0.011, learnable_temperature=True)
+    (parameter,) = objective.parameters()
+    optimiser = torch.optim.SGD([parameter], lr=10.0)
+    for aligned in (teacher, student):  # perfect pairs want it lower, which is not allowed; random ones higher
+        for _ in range(3):
+            optimiser.zero_grad()
+            objective(aligned, teacher).backward()
+            optimiser.step()
+        if aligned is teacher:
+            objective(aligned, teacher)
+            assert float(parameter.exp().detach()) == pytest.approx(100.0, rel=1e-4)
+    assert float(parameter.exp().detach()) < 99.0
+    with pytest.raises(ConfigError, match=r"0\.01"):
+        CMC(0.001, learnable_temperature=True)
+
+
+def test_a_bank_objective_says_what_it_misses() -> None:
+    student, teacher = randn(1, 3, 4), randn(2, 3, 4)
+    with pytest.raises(ValueError, match="call prepare"):
+        CMC(against="bank")(student, teacher, torch.arange(3))
+    objective = CMC(against="bank")
+    objective.prepare(TeacherColumns(teacher))
+    with pytest.raises(ValueError, match="pass ids"):
+        objective(student, teacher)
+    with pytest.raises(ConfigError, match="to_teacher"):
+        CMD(against="bank")
+
+
 def test_a_configuration_shows_its_defaults_and_refuses_what_it_does_not_know() -> None:
     assert ObjectiveConfig.model_validate({"name": "cmc"}).model_dump() == {
         "name": "cmc",
+        "label": "cmc",
         "temperature": 0.1,
         "symmetric": True,
+        "learnable_temperature": False,
+        "against": "batch",
+        "memory_mb": 64,
     }
     with pytest.raises(ConfigError, match="temperature"):
         ObjectiveConfig.model_validate({"name": "cmc", "temprature": 0.1})
@@ -184,3 +365,25 @@ def test_a_configuration_shows_its_defaults_and_refuses_what_it_does_not_know() 
         ObjectiveConfig.model_validate("cmdc")
     with pytest.raises(ConfigError, match="positive"):
         ObjectiveConfig.model_validate({"name": "cmc", "temperature": 0}).build()
+    with pytest.raises(ConfigError, match="q is out of range"):
+        ObjectiveConfig.model_validate({"name": "robust_cmc", "q": 2}).build()
+    with pytest.raises(ConfigError, match="against"):
+        ObjectiveConfig.model_validate({"name": "cmc", "against": "queue"})
+
+
+def test_a_sum_is_written_as_a_list() -> None:
+    config = ObjectiveConfig.model_validate([{"name": "cmc", "temperature": 0.2}, {"name": "l2", "weight": 0.5}])
+    assert config.label == "cmc+l2"
+    student, teacher = randn(1, 6, 4), randn(2, 6, 4)
+    expected = CMC(0.2)(student, teacher) + 0.5 * L2()(student, teacher)
+    torch.testing.assert_close(config.build()(student, teacher), expected)
+    # What is written into a run folder is read back as the same objective.
+    again = ObjectiveConfig.model_validate(config.model_dump(mode="json"))
+    assert again == config
+    torch.testing.assert_close(again.build()(student, teacher), expected)
+    with pytest.raises(ConfigError, match="terms"):
+        ObjectiveConfig.model_validate([])
+    with pytest.raises(ConfigError, match="did you mean 'cmc'"):
+        ObjectiveConfig.model_validate([{"name": "cnc"}])
+    with pytest.raises(ValueError, match="names a folder"):
+        ObjectiveConfig.model_validate({"name": "cmc", "label": "../elsewhere"})

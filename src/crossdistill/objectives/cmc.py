@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from crossdistill.objectives.similarity import check_shapes, check_temperature, log_distribution, same_item, unit_rows
+from crossdistill.objectives.core import Against, Batch, Objective, Temperature, similarity_loss
+from crossdistill.objectives.core.similarity_loss import MEMORY_MB
 
 
-class CMC(nn.Module):
+class CMC(Objective):
     """``-1/B sum_i log exp(<s_i, t_i>/tau) / sum_j exp(<s_i, t_j>/tau)``, averaged with its transpose if symmetric.
 
-    Source: CMC of arXiv 2405.03355; the symmetric form as in CLIP, arXiv 2103.00020.
+    Source: CMC of arXiv 2405.03355; the symmetric form and the learnable temperature as in CLIP, arXiv 2103.00020.
 
     Args:
         temperature: tau.
         symmetric: also classify, for each teacher embedding, which student embedding is its pair.
+        learnable_temperature: start from ``temperature`` and train it.
+        against: with "bank" the columns j of the first form are the teacher's embeddings of the whole pair set,
+            exactly, whatever the batch size; call ``prepare`` first. The transpose stays in the batch, as student
+            embeddings go stale with every step.
+        memory_mb: budget for the tiles, in MiB.
     """
 
-    def __init__(self, temperature: float = 0.1, symmetric: bool = True) -> None:
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        symmetric: bool = True,
+        learnable_temperature: bool = False,
+        against: Against = "batch",
+        memory_mb: float = MEMORY_MB,
+    ) -> None:
         super().__init__()
-        self.temperature = check_temperature(temperature, name="cmc")
+        self.temperature = Temperature(temperature, learnable=learnable_temperature, name="cmc")
         self.symmetric = symmetric
+        self.against = against
+        self.memory_mb = memory_mb
+        self.power = 0.0
 
-    def forward(self, student: Tensor, teacher: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Student ``(B, d)``, teacher ``(B, d)``, optional source ids ``(B,)`` to a scalar.
-
-        Rows of equal id show the same source item, so they are no negatives of each other.
-
-        Raises:
-            ValueError: shapes differ.
-        """
-        check_shapes(student, teacher, ids, name="cmc")
-        logits = unit_rows(student) @ unit_rows(teacher).T / self.temperature
-        false_negatives = same_item(ids, len(student), student.device)
-        false_negatives = false_negatives.clone().fill_diagonal_(False)
-        loss = -log_distribution(logits, false_negatives).diagonal().mean()
+    def loss(self, batch: Batch) -> Tensor:
+        """See the class."""
+        scale = self.temperature(batch.student)
+        student, teacher = batch.unit_student, batch.unit_teacher
+        columns = teacher if self.against == "batch" else self.bank
+        power, memory_mb = self.power, self.memory_mb
+        loss = similarity_loss(batch, student, columns, scale, own=teacher, power=power, memory_mb=memory_mb)
         if self.symmetric:
-            loss = (loss - log_distribution(logits.T, false_negatives).diagonal().mean()) / 2
+            back = similarity_loss(batch, teacher, student, scale, own=student, power=power, memory_mb=memory_mb)
+            loss = (loss + back) / 2
         return loss
 
 

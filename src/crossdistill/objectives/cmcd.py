@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from crossdistill.objectives.cmc import CMC
-from crossdistill.objectives.cmd import CMD
+from crossdistill.objectives.cmd import CMD, Form
+from crossdistill.objectives.core import Against, Batch, Objective, TeacherColumns
+from crossdistill.objectives.core.similarity_loss import MEMORY_MB
 
 
-class CMCD(nn.Module):
+class CMCD(Objective):
     """``CMC + cmd_weight * CMD`` (arXiv 2405.03355).
 
     Args:
@@ -16,6 +18,11 @@ class CMCD(nn.Module):
         cmd_weight: lambda.
         symmetric: of the CMC part.
         teacher_temperature: of the teacher's distribution in the CMD part; ``temperature`` by default.
+        learnable_temperature: of the CMC part.
+        cmd_form: of the CMD part.
+        against: "bank" takes the columns of CMC, and of CMD in the form ``to_teacher``, from the whole pair set; CMD
+            ``within`` the modalities stays in the batch.
+        memory_mb: budget for the tiles of one part, in MiB.
     """
 
     def __init__(
@@ -24,16 +31,25 @@ class CMCD(nn.Module):
         cmd_weight: float = 0.3,
         symmetric: bool = True,
         teacher_temperature: float | None = None,
+        learnable_temperature: bool = False,
+        cmd_form: Form = "within",
+        against: Against = "batch",
+        memory_mb: float = MEMORY_MB,
     ) -> None:
         super().__init__()
-        self.cmc = CMC(temperature, symmetric)
-        self.cmd = CMD(temperature, teacher_temperature)
+        self.cmc = CMC(temperature, symmetric, learnable_temperature, against, memory_mb)
+        cmd_against = against if cmd_form == "to_teacher" else "batch"
+        self.cmd = CMD(temperature, teacher_temperature, cmd_form, cmd_against, memory_mb)
         self.cmd_weight = cmd_weight
 
-    def forward(self, student: Tensor, teacher: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Student ``(B, d)``, teacher ``(B, d)``, optional source ids ``(B,)`` to a scalar; see CMC and CMD."""
-        loss: Tensor = self.cmc(student, teacher, ids) + self.cmd_weight * self.cmd(student, teacher, ids)
-        return loss
+    def prepare(self, bank: TeacherColumns) -> None:
+        """Hands the bank to both parts."""
+        self.cmc.prepare(bank)
+        self.cmd.prepare(bank)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """See the class."""
+        return self.cmc.loss(batch) + self.cmd_weight * self.cmd.loss(batch)
 
 
 OBJECTIVE = CMCD

@@ -1,47 +1,73 @@
-"""CMD, cross-modality distillation loss: cross-entropy between two within-modality similarity distributions."""
+"""CMD, cross-modality distillation loss: cross-entropy between two similarity distributions."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from typing import Literal
 
-from crossdistill.objectives.similarity import check_shapes, check_temperature, log_distribution, same_item, unit_rows
+from torch import Tensor
+
+from crossdistill.errors import ConfigError
+from crossdistill.objectives.core import Against, Batch, Objective, Temperature, similarity_loss
+from crossdistill.objectives.core.row_blocks import Target
+from crossdistill.objectives.core.similarity_loss import MEMORY_MB
+
+Form = Literal["within", "to_teacher"]
 
 
-class CMD(nn.Module):
-    """``-1/B sum_i sum_{j != i} p_T(j|i) log p_S(j|i)`` with ``p(j|i) = softmax_j <z_i, z_j>/tau`` over ``j != i``.
+class CMD(Objective):
+    """``-1/B sum_i sum_{j != i} p_T(j|i) log p_S(j|i)``, with distributions over the other items j.
 
-    Source: CMD of arXiv 2405.03355. It compares relations inside each modality, so it gives no common space on its
-    own; :class:`~crossdistill.objectives.cmcd.CMCD` adds one.
+    - ``within`` (the paper's form): ``p_S(j|i) = softmax_j <s_i, s_j>/tau``, ``p_T(j|i) = softmax_j <t_i, t_j>/tau``.
+      It compares relations inside each modality, so it gives no common space on its own;
+      :class:`~crossdistill.objectives.cmcd.CMCD` adds one.
+    - ``to_teacher``: ``p_S(j|i) = softmax_j <s_i, t_j>/tau``, as in SEED (arXiv 2101.04731). The columns are the frozen
+      teacher's alone, so that they can be the whole pair set.
+
+    Source: CMD of arXiv 2405.03355.
 
     Args:
         temperature: tau of the student's distribution.
         teacher_temperature: tau of the teacher's; the same by default.
+        form: see above.
+        against: "bank" takes the whole pair set as columns j, exactly; for ``to_teacher`` only.
+        memory_mb: budget for the tiles, in MiB.
     """
 
-    def __init__(self, temperature: float = 0.1, teacher_temperature: float | None = None) -> None:
+    def __init__(
+        self,
+        temperature: float = 0.1,
+        teacher_temperature: float | None = None,
+        form: Form = "within",
+        against: Against = "batch",
+        memory_mb: float = MEMORY_MB,
+    ) -> None:
         super().__init__()
-        self.temperature = check_temperature(temperature, name="cmd")
-        self.teacher_temperature = check_temperature(
+        self.temperature = Temperature(temperature, name="cmd")
+        self.teacher_temperature = Temperature(
             temperature if teacher_temperature is None else teacher_temperature, name="cmd"
         )
+        if against == "bank" and form == "within":
+            raise ConfigError(
+                "CMD within the modalities cannot be taken against the bank.",
+                where="objective cmd",
+                expected="form: to_teacher with against: bank (student embeddings of the whole set would be stale)",
+                received="form: within, against: bank",
+            )
+        self.form = form
+        self.against = against
+        self.memory_mb = memory_mb
 
-    def forward(self, student: Tensor, teacher: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Student ``(B, d)``, teacher ``(B, d)``, optional source ids ``(B,)`` to a scalar.
-
-        Rows of equal id show the same source item and are no candidates of each other. An anchor without any
-        candidate adds nothing.
-
-        Raises:
-            ValueError: shapes differ.
-        """
-        check_shapes(student, teacher, ids, name="cmd")
-        excluded = same_item(ids, len(student), student.device)
-        s, t = unit_rows(student), unit_rows(teacher)
-        log_p_student = log_distribution(s @ s.T / self.temperature, excluded)
-        with torch.no_grad():
-            p_teacher = log_distribution(t @ t.T / self.teacher_temperature, excluded).exp()
-        return -(p_teacher * log_p_student.masked_fill(excluded, 0.0)).sum(dim=1).mean()
+    def loss(self, batch: Batch) -> Tensor:
+        """See the class. An anchor without any candidate adds nothing."""
+        student, teacher = batch.unit_student, batch.unit_teacher
+        scale, teacher_scale = self.temperature(batch.student), self.teacher_temperature(batch.student)
+        memory_mb = self.memory_mb
+        if self.against == "bank":
+            target = Target(teacher, None, teacher_scale)
+            return similarity_loss(batch, student, self.bank, scale, target=target, memory_mb=memory_mb)
+        target = Target(teacher, teacher, teacher_scale)
+        columns = student if self.form == "within" else teacher
+        return similarity_loss(batch, student, columns, scale, target=target, memory_mb=memory_mb)
 
 
 OBJECTIVE = CMD

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from crossdistill.objectives.similarity import check_shapes, unit_rows
+from crossdistill.objectives.core import Batch, Objective
 
 
-class Cosine(nn.Module):
+class Cosine(Objective):
     """``1 - 1/B sum_i <s_i, t_i>`` between unit vectors: half of :class:`~crossdistill.objectives.l2.L2`."""
 
-    def forward(self, student: Tensor, teacher: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Student ``(B, d)``, teacher ``(B, d)`` to a scalar; ``ids`` are not needed."""
-        check_shapes(student, teacher, ids, name="cosine")
-        return 1 - (unit_rows(student) * unit_rows(teacher)).sum(dim=1).mean()
+    def loss(self, batch: Batch) -> Tensor:
+        """See the class."""
+        return 1 - (batch.unit_student * batch.unit_teacher).sum(dim=1).mean()
 
 
 OBJECTIVE = Cosine

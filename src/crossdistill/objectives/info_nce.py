@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from crossdistill.objectives.similarity import check_shapes, check_temperature, unit_rows
+from crossdistill.objectives.core import Batch, Objective, Temperature, similarity_loss
+from crossdistill.objectives.core.similarity_loss import MEMORY_MB
 
 
-class InfoNCE(nn.Module):
+class InfoNCE(Objective):
     """NT-Xent over ``2B`` views: each view must find the other view of its item among all ``2B - 1`` others.
 
     Source: SimCLR, arXiv 2002.05709, equation 1.
 
     Args:
         temperature: tau.
+        memory_mb: budget for the tiles, in MiB.
     """
 
-    def __init__(self, temperature: float = 0.2) -> None:
+    def __init__(self, temperature: float = 0.2, memory_mb: float = MEMORY_MB) -> None:
         super().__init__()
-        self.temperature = check_temperature(temperature, name="info_nce")
+        self.temperature = Temperature(temperature, name="info_nce")
+        self.memory_mb = memory_mb
 
-    def forward(self, first: Tensor, second: Tensor, ids: Tensor | None = None) -> Tensor:
-        """First views ``(B, d)``, second views ``(B, d)`` to a scalar; ``ids`` are not needed."""
-        check_shapes(first, second, ids, name="info_nce")
-        views = unit_rows(torch.cat([first, second]))
-        logits = views @ views.T / self.temperature
-        logits = logits.masked_fill(torch.eye(len(views), dtype=torch.bool, device=views.device), float("-inf"))
-        count = len(first)
-        partner = torch.arange(2 * count, device=views.device).roll(count)
-        return nn.functional.cross_entropy(logits, partner)
+    def loss(self, batch: Batch) -> Tensor:
+        """First views stand for the student, second ones for the teacher; both are trained."""
+        first, second = batch.unit_student, batch.unit_teacher
+        views, partners = torch.cat([first, second]), torch.cat([second, first])
+        scale = self.temperature(batch.student)
+        return similarity_loss(batch, views, views, scale, own=partners, memory_mb=self.memory_mb, repeats=2)
 
 
 OBJECTIVE = InfoNCE

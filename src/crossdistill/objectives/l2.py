@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from crossdistill.objectives.similarity import check_shapes, unit_rows
+from crossdistill.objectives.core import Batch, Objective
 
 
-class L2(nn.Module):
+class L2(Objective):
     """``1/B sum_i ||s_i - t_i||^2``, between unit vectors by default.
 
     Source: Gupta et al., arXiv 1507.00448.
@@ -20,11 +20,11 @@ class L2(nn.Module):
         super().__init__()
         self.normalise = normalise
 
-    def forward(self, student: Tensor, teacher: Tensor, ids: Tensor | None = None) -> Tensor:
-        """Student ``(B, d)``, teacher ``(B, d)`` to a scalar; ``ids`` are not needed."""
-        check_shapes(student, teacher, ids, name="l2")
-        s, t = (unit_rows(student), unit_rows(teacher)) if self.normalise else (student.float(), teacher.float())
-        return (s - t).square().sum(dim=1).mean()
+    def loss(self, batch: Batch) -> Tensor:
+        """See the class."""
+        if self.normalise:
+            return (batch.unit_student - batch.unit_teacher).square().sum(dim=1).mean()
+        return (batch.student - batch.teacher).square().sum(dim=1).mean()
 
 
 OBJECTIVE = L2

@@ -5,26 +5,30 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, create_model, model_validator
-from torch import nn
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from crossdistill.errors import ConfigError, nearest
+from crossdistill.objectives.core import Objective
+from crossdistill.objectives.weighted_sum import WeightedSum
 from crossdistill.validation import validated
 
-_NOT_OBJECTIVES = {"registry", "similarity"}
+SUM = "weighted_sum"
+_NOT_ALONE = {"registry", SUM}
 _PRETRAINING = {"info_nce"}  # needs two views of one item, which distillation does not have
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
 def known_objectives() -> list[str]:
     """Names that a configuration may use for distillation."""
-    names = {module.name for module in pkgutil.iter_modules([str(Path(__file__).parent)])}
-    return sorted(names - _NOT_OBJECTIVES - _PRETRAINING)
+    here = pkgutil.iter_modules([str(Path(__file__).parent)])
+    return sorted({module.name for module in here if not module.ispkg} - _NOT_ALONE - _PRETRAINING)
 
 
-def objective_class(name: str) -> type[nn.Module]:
+def objective_class(name: str) -> type[Objective]:
     """The class of the objective called ``name``.
 
     Raises:
@@ -32,34 +36,75 @@ def objective_class(name: str) -> type[nn.Module]:
     """
     if name not in known_objectives():
         raise ConfigError("Unknown objective.", received=name, expected=nearest(name, known_objectives()))
-    found: type[nn.Module] = importlib.import_module(f"crossdistill.objectives.{name}").OBJECTIVE
+    found: type[Objective] = importlib.import_module(f"crossdistill.objectives.{name}").OBJECTIVE
     return found
 
 
 class ObjectiveConfig(BaseModel):
     """``objective: {name: cmcd, temperature: 0.07}``: a name and the arguments of that objective's class.
 
-    All arguments are resolved, so that the written configuration shows the defaults too.
+    A list is a weighted sum: ``objective: [{name: cmc}, {name: l2, weight: 0.5}]``. All arguments are resolved, so that
+    the written configuration shows the defaults too.
+
+    Attributes:
+        name: of the objective's file; ``weighted_sum`` for a list.
+        label: what results call it; by default the name, or the terms' names joined by ``+``. It tells apart two
+            objectives of one name and different arguments.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str = "cmcd"
+    label: str = ""
 
     @model_validator(mode="before")
     @classmethod
     def _check_arguments(cls, value: Any) -> Any:
         if isinstance(value, str):
             value = {"name": value}
+        if isinstance(value, list):
+            value = {"name": SUM, "terms": value}
         if not isinstance(value, dict):
             return value
         name = str(value.get("name", "cmcd"))
-        arguments = {key: item for key, item in value.items() if key != "name"}
-        return {"name": name, **validated(_settings(name), arguments, "objective").model_dump()}
+        common = {key: item for key, item in value.items() if key in cls.model_fields and item is not None}
+        arguments = {key: item for key, item in value.items() if key not in cls.model_fields}
+        if name == SUM:
+            settings = validated(_Terms, arguments, "objective")
+            common.setdefault("label", "+".join(term.name for term in settings.terms))
+            return {**common, "name": name, "terms": [term.model_dump() for term in settings.terms]}
+        common.setdefault("label", name)
+        return {**common, "name": name, **validated(_settings(name), arguments, "objective").model_dump()}
 
-    def build(self) -> nn.Module:
+    @model_validator(mode="after")
+    def _check_label(self) -> Self:
+        if not _LABEL.fullmatch(self.label):
+            raise ValueError(f"label {self.label!r} names a folder: letters, digits, '.', '_', '+' and '-' alone")
+        return self
+
+    def build(self) -> Objective:
         """The objective, ready to use on two ``(B, d)`` tensors."""
-        return objective_class(self.name)(**(self.model_extra or {}))
+        arguments = self.model_extra or {}
+        if self.name == SUM:
+            terms = [Term.model_validate(term) for term in arguments["terms"]]
+            return WeightedSum([(term.weight, term.build()) for term in terms])
+        return objective_class(self.name)(**arguments)
+
+
+class Term(ObjectiveConfig):
+    """One objective of a sum.
+
+    Attributes:
+        weight: its factor.
+    """
+
+    weight: float = 1.0
+
+
+class _Terms(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    terms: list[Term] = Field(min_length=1)
 
 
 def _settings(name: str) -> type[BaseModel]:

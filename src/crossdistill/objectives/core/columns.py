@@ -1,0 +1,108 @@
+"""The teacher's embeddings of the whole pair set, as columns that any batch can be compared with."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crossdistill.objectives.core.ranks import gather, reduce_, row_counts
+from crossdistill.objectives.core.same_item import SameItem, SortedIds
+
+_CHUNK = 16_384  # rows whose lengths are taken at once
+_SHORTEST = 1e-6  # as rows.epsilon_of float32
+
+
+class TeacherColumns:
+    """Frozen embeddings ``(N, d)`` with the identities of their source items, in memory or memory-mapped.
+
+    Nothing is copied: tiles of unit rows are made when they are needed. A tensor on the student's device is used there;
+    one in host memory is carried over tile by tile.
+
+    Args:
+        embeddings: ``(N, d)`` in float32, bfloat16, float16 or float64, of any length; a tensor, or an array such as
+            ``numpy.load(path, mmap_mode="r")`` gives.
+        ids: identities of the source items, ``(N,)``; row numbers by default.
+        sharded: under ``torch.distributed``, whether each rank holds its own part of the columns (with ids that are
+            unique over all ranks) instead of all of them. A rank's part may be empty.
+
+    Raises:
+        ValueError: shapes do not fit.
+    """
+
+    def __init__(
+        self, embeddings: Tensor | NDArray[np.floating], ids: Tensor | None = None, *, sharded: bool = False
+    ) -> None:
+        if isinstance(embeddings, np.ndarray):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # about a read-only map: nothing here writes to it
+                embeddings = torch.from_numpy(embeddings)
+        if embeddings.ndim != 2 or not embeddings.is_floating_point():
+            raise ValueError(f"columns are floating (N, d); received {embeddings.dtype} {tuple(embeddings.shape)}")
+        ids = torch.arange(len(embeddings)) if ids is None else ids
+        if ids.shape != embeddings.shape[:1]:
+            raise ValueError(f"columns take ids of shape ({len(embeddings)},); received {tuple(ids.shape)}")
+        self.embeddings = embeddings.detach()
+        self.sharded = sharded
+        device = embeddings.device
+        self.ids = ids.to(device)
+        self._sorted = SortedIds.of(self.ids)
+        lengths = [
+            torch.linalg.vector_norm(self.embeddings[start : start + _CHUNK], dim=1, dtype=torch.float64)
+            for start in range(0, len(embeddings), _CHUNK)
+        ]
+        length = torch.cat(lengths) if lengths else torch.zeros(0, dtype=torch.float64, device=device)
+        self._inverse_length = length.clamp(min=_SHORTEST).reciprocal()
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    @property
+    def width(self) -> int:
+        """d."""
+        return self.embeddings.shape[1]
+
+    def to(self, device: torch.device) -> TeacherColumns:
+        """The same columns on a device."""
+        if device == self.embeddings.device:
+            return self
+        return TeacherColumns(self.embeddings.to(device), self.ids, sharded=self.sharded)
+
+    def tiles(self, size: int, like: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """First column number and unit rows ``(<= size, d)`` of each tile, in ``like``'s type and device."""
+        for start in range(0, len(self), size):
+            tile = self.embeddings[start : start + size].to(device=like.device, dtype=like.dtype)
+            inverse = self._inverse_length[start : start + size].to(device=like.device, dtype=like.dtype)
+            yield start, tile * inverse[:, None] if tile.dtype == self.embeddings.dtype else tile.mul_(inverse[:, None])
+
+    def everything(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """All of them as unit rows ``(N, d)`` in ``like``'s type and on its device, of all ranks; and their ids."""
+        unit = like.new_empty(len(self), self.width)
+        for start, tile in self.tiles(_CHUNK, like):
+            unit[start : start + len(tile)] = tile
+        ids = self.ids.to(like.device)
+        if not self.sharded:
+            return unit, ids
+        counts = row_counts(len(self), like.device)
+        return gather(unit, counts), gather(ids, counts)
+
+    def moments(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and unbiased variance ``(d,)`` of the unit rows of all ranks, tile by tile."""
+        count = torch.tensor(float(len(self)), dtype=torch.float64, device=like.device)
+        mean, squares = (torch.zeros(self.width, dtype=torch.float64, device=like.device) for _ in range(2))
+        for _, tile in self.tiles(_CHUNK, like):
+            mean += tile.sum(dim=0, dtype=torch.float64)
+        count, mean = (reduce_(each) if self.sharded else each for each in (count, mean))
+        mean = mean / count
+        for _, tile in self.tiles(_CHUNK, like):
+            squares += (tile - mean.to(tile)).square().sum(dim=0, dtype=torch.float64)
+        squares = reduce_(squares) if self.sharded else squares
+        return mean.to(like.dtype), (squares / (count - 1).clamp(min=1)).to(like.dtype)
+
+    def same_item(self, ids: Tensor) -> SameItem:
+        """Which columns show the same source items as rows of these ``ids`` ``(B,)``."""
+        return SameItem(ids, self.ids, self._sorted)

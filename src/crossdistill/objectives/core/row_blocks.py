@@ -1,0 +1,168 @@
+"""Rows against columns that are trained too: whole rows, a block at a time, with the gradient taken on the way.
+
+A softmax needs its whole row and nothing else. So a block of rows is compared with all columns, and its share of the
+gradient is added up before the next block overwrites it: nothing is kept for the backward pass but the gradients of
+the inputs, and nothing is computed twice. Memory is O(block x columns) instead of O(rows x columns).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from crossdistill.objectives.core.fused import fused
+from crossdistill.objectives.core.same_item import EXCLUDED, SameItem
+
+_LARGEST_BLOCK = 512  # rows: a larger block brings no speed
+
+
+class Target(NamedTuple):
+    """The distribution that a row's should equal, ``softmax(scale * anchors @ columns.T)``; it has no gradient.
+
+    Attributes:
+        anchors: unit rows ``(B, d)``.
+        columns: unit rows ``(N, d)``; the bank itself where the rows are compared with a bank.
+        scale: 1/tau.
+        own: unit rows ``(B, d)`` of the anchors' own columns, where these are candidates.
+    """
+
+    anchors: Tensor
+    columns: Tensor | None
+    scale: Tensor
+    own: Tensor | None = None
+
+
+def block_rows(memory: int, columns: int, buffers: int, item: int) -> int:
+    """How many rows at once fit into a memory budget in bytes, at least one."""
+    return max(1, min(_LARGEST_BLOCK, memory // max(1, columns * buffers * item)))
+
+
+def own_logit(anchors: Tensor, own: Tensor | None, scale: Tensor) -> Tensor:
+    """Logits ``(B,)`` of the rows' own columns; excluded where there are none."""
+    if own is None:
+        return anchors.new_full((len(anchors),), EXCLUDED)
+    return (anchors * own).sum(dim=1) * scale
+
+
+def soften(entropy: Tensor, power: float) -> tuple[Tensor, Tensor]:
+    """``(1 - exp(-power * entropy)) / power`` and its derivative, both ``(B,)``; the entropy itself for power 0."""
+    if power == 0:
+        return entropy, torch.ones_like(entropy)
+    return -torch.expm1(-power * entropy) / power, torch.exp(-power * entropy)
+
+
+def row_dots(first: Tensor, second: Tensor) -> Tensor:
+    """``(R, N)`` twice to their rows' inner products ``(R,)``, without a third ``(R, N)``."""
+    if first.device.type == "cpu":
+        return torch.bmm(first[:, None], second[:, :, None])[:, 0, 0]
+    return (first * second).sum(dim=1)
+
+
+def refuse_second_derivatives() -> None:
+    """The gradients are constants to autograd: a derivative of them would be silently wrong.
+
+    Raises:
+        RuntimeError: the backward pass was asked to be differentiable itself (``create_graph=True``).
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError("The tiled objectives have first derivatives only: call backward without create_graph=True.")
+
+
+@fused
+def _contrast_(logits: Tensor, own: Tensor, power: float) -> tuple[Tensor, Tensor]:
+    """Overwrites logits ``(R, N)`` by the derivatives of the loss with respect to them; losses and those of ``own``."""
+    largest = torch.maximum(logits.amax(dim=1), own)
+    logits.sub_(largest[:, None]).exp_()
+    own_part = torch.exp(own - largest)
+    total = logits.sum(dim=1) + own_part
+    losses, slope = soften(largest + torch.log(total) - own, power)
+    logits.mul_((slope / total)[:, None])
+    # The sum of the others over the total, and not own/total - 1: exact where the own one has nearly all the weight.
+    return losses, -slope * (total - own_part) / total
+
+
+@fused
+def _match_(logits: Tensor, own: Tensor, wanted: Tensor, wanted_own: Tensor) -> tuple[Tensor, Tensor]:
+    """Likewise for the cross-entropy with ``softmax(wanted (R, N))``, which is overwritten too."""
+    wanted_largest = torch.maximum(wanted.amax(dim=1), wanted_own)
+    wanted.sub_(wanted_largest[:, None]).exp_()
+    wanted_own_part = torch.exp(wanted_own - wanted_largest)
+    wanted_total = wanted.sum(dim=1) + wanted_own_part
+    expected = (row_dots(wanted, logits) + wanted_own_part * own) / wanted_total
+
+    largest = torch.maximum(logits.amax(dim=1), own)
+    logits.sub_(largest[:, None]).exp_()
+    own_part = torch.exp(own - largest)
+    total = logits.sum(dim=1) + own_part
+    some = (largest > EXCLUDED / 2).to(logits.dtype)  # an anchor without any candidate adds nothing
+    losses = torch.where(some > 0, largest + torch.log(total) - expected, torch.zeros_like(total))
+    logits.mul_((some / total)[:, None]).addcmul_(wanted, (some / wanted_total)[:, None], value=-1)
+    return losses, some * (own_part / total - wanted_own_part / wanted_total)
+
+
+class RowBlocks(torch.autograd.Function):
+    """Sum over the rows of the (softened) cross-entropy; see :mod:`~crossdistill.objectives.core.similarity_loss`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        rows: Tensor,
+        columns: Tensor,
+        scale: Tensor,
+        own: Tensor | None,
+        target: Target | None,
+        same: SameItem,
+        power: float,
+        memory: int,
+    ) -> Tensor:
+        """Rows ``(B, d)``, columns ``(N, d)``, scale scalar, own ``(B, d)`` to a scalar."""
+        need_rows, need_columns, need_scale, need_own = ctx.needs_input_grad[:4]
+        block = block_rows(memory, len(columns), 1 if target is None else 2, rows.element_size())
+        block = max(1, min(block, len(rows)))
+        buffer = rows.new_empty(block, len(columns))
+        wanted_buffer = None if target is None else torch.empty_like(buffer)
+        own_logits = own_logit(rows, own, scale)
+        losses = torch.empty_like(own_logits)
+        row_gradient = torch.empty_like(rows) if need_rows or need_scale else None
+        column_gradient = torch.zeros_like(columns) if need_columns else None
+        own_weight = torch.empty_like(own_logits)
+
+        for start in range(0, len(rows), block):
+            part = slice(start, start + block)
+            logits = torch.mm(rows[part] * scale, columns.T, out=buffer[: len(rows[part])])
+            same.exclude_(logits, start)
+            if target is None or target.columns is None or wanted_buffer is None:
+                losses[part], own_weight[part] = _contrast_(logits, own_logits[part], power)
+            else:
+                anchors = target.anchors[part] * target.scale
+                wanted = torch.mm(anchors, target.columns.T, out=wanted_buffer[: len(anchors)])
+                same.exclude_(wanted, start)
+                wanted_own = own_logit(anchors, None if target.own is None else target.own[part], scale.new_ones(()))
+                losses[part], own_weight[part] = _match_(logits, own_logits[part], wanted, wanted_own)
+            if row_gradient is not None:
+                torch.mm(logits, columns, out=row_gradient[part])
+            if column_gradient is not None:
+                column_gradient.addmm_(logits.T, rows[part])
+
+        own_gradient = None
+        if own is not None:
+            if row_gradient is not None:
+                row_gradient.addcmul_(own, own_weight[:, None])
+            own_gradient = rows * (own_weight * scale)[:, None] if need_own else None
+        # d loss / d scale needs no pass of its own: the logits are linear in the rows and in the scale alike.
+        scale_gradient = (row_gradient * rows).sum() if row_gradient is not None and need_scale else None
+        ctx.save_for_backward(
+            row_gradient.mul_(scale) if row_gradient is not None and need_rows else None,
+            None if column_gradient is None else column_gradient.mul_(scale),
+            scale_gradient,
+            own_gradient,
+        )
+        return losses.sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of the forward pass times that of the sum."""
+        refuse_second_derivatives()
+        return *(None if each is None else each * gradient for each in ctx.saved_tensors), None, None, None, None

@@ -1,0 +1,79 @@
+"""RKD, relational knowledge distillation: distances between items, and angles among triples, are carried over."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from crossdistill.objectives.core import Batch, Objective
+from crossdistill.objectives.core.blocks import sum_over_blocks
+from crossdistill.objectives.core.row_blocks import block_rows
+from crossdistill.objectives.core.similarity_loss import MEMORY_MB
+
+_SMALLEST = 1e-12  # squared distance; below it a distance has no gradient
+
+
+class RKD(Objective):
+    """Huber losses between distances, divided by their mean, and between the cosines of angles, of unit embeddings.
+
+    ``distance_weight / B^2 sum_ij h(d_ij^S / mean d^S - d_ij^T / mean d^T)
+    + angle_weight / B^3 sum_ijk h(cos_ijk^S - cos_ijk^T)``, with the angle at j between i and k.
+
+    Source: Park et al., arXiv 1904.05068, equations 5 to 9, with the weights of its distillation experiments. The
+    angles take O(B^3 d) operations. Like CMD it gives no common space on its own.
+
+    Args:
+        distance_weight: of RKD-D.
+        angle_weight: of RKD-A; 0 saves its cost.
+        memory_mb: budget for the tiles, in MiB.
+    """
+
+    def __init__(self, distance_weight: float = 25.0, angle_weight: float = 50.0, memory_mb: float = MEMORY_MB) -> None:
+        super().__init__()
+        self.distance_weight = distance_weight
+        self.angle_weight = angle_weight
+        self.memory_mb = memory_mb
+
+    def loss(self, batch: Batch) -> Tensor:
+        """See the class."""
+        student, teacher, count = batch.unit_student, batch.unit_teacher, max(1, len(batch))
+        memory, item = int(self.memory_mb * 2**20), student.element_size()
+        everything = slice(0, len(batch))
+        block = block_rows(memory, len(batch), 6, item)
+        mean_student = sum_over_blocks(lambda part: _distances(student, part).sum(), everything, block)
+        mean_teacher = sum_over_blocks(lambda part: _distances(teacher, part).sum(), everything, block)
+        pairs = max(1, count * (count - 1))
+        mean_student, mean_teacher = ((mean / pairs).clamp(min=1e-6) for mean in (mean_student, mean_teacher))
+
+        def distance_loss(part: slice) -> Tensor:
+            ours, theirs = _distances(student, part) / mean_student, _distances(teacher, part) / mean_teacher
+            return F.smooth_l1_loss(ours, theirs, reduction="sum")
+
+        def angle_loss(part: slice) -> Tensor:
+            return F.smooth_l1_loss(_angles(student, part), _angles(teacher, part), reduction="sum")
+
+        loss = self.distance_weight * sum_over_blocks(distance_loss, everything, block) / count**2
+        if self.angle_weight:
+            block = block_rows(memory, len(batch), 4 * (len(batch) + student.shape[1]), item)
+            loss = loss + self.angle_weight * sum_over_blocks(angle_loss, everything, block) / count**3
+        return loss
+
+
+def _distances(unit: Tensor, part: slice) -> Tensor:
+    """Distances of some rows to all, ``(R, B)``; zero to themselves."""
+    rows = unit[part]
+    squared = (rows.square().sum(dim=1)[:, None] + unit.square().sum(dim=1) - 2 * rows @ unit.T).clone()
+    itself = torch.arange(part.start, part.stop, device=unit.device)[:, None] == torch.arange(
+        len(unit), device=unit.device
+    )
+    return squared.clamp(min=_SMALLEST).sqrt().masked_fill(itself, 0.0)
+
+
+def _angles(unit: Tensor, part: slice) -> Tensor:
+    """Cosines of the angles at some rows between all pairs of rows, ``(R, B, B)``."""
+    away = F.normalize(unit[None] - unit[part, None], dim=2, eps=1e-6)
+    return away @ away.transpose(1, 2)
+
+
+OBJECTIVE = RKD
