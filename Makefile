@@ -4,16 +4,19 @@ PYTHON ?= python3
 BIN = $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test test-slow lint benchmarks clean
+.PHONY: demo test test-slow test-peers lint benchmarks clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/crossdistill demo --out $(OUT)
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not peers"
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
+
+test-peers: $(VENV)/.installed-peers
+	$(BIN)/python -m pytest -m peers --no-cov
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check src tests benchmarks examples

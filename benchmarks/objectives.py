@@ -1,100 +1,165 @@
-"""Which objective is best on the emoji pairs? Several seeds, the same budget for each, raw results kept.
+"""Time and memory of the tiled objectives against whole matrices and against other packages' losses.
 
-    python -m benchmarks.objectives            # 3 seeds, about 20 minutes on 2 cores; goes on where it stopped
-    python -m benchmarks.objectives --quick    # 1 seed, 2 epochs: only shows that it runs
+    python -m benchmarks.objectives            # about eight minutes on 2 cores, with 12 GiB for the peers
+    python -m benchmarks.objectives --quick    # smaller sizes, within a minute
+    python -m benchmarks.objectives --device cuda
 
-Each seed draws its own split, initial weights, order and augmentation. Everything else but the number of epochs is
-`crossdistill demo`.
+Each measurement is forward and backward, in a process of its own; memory is the peak beyond the inputs. Peers come with
+`pip install 'crossdistill[peers]'`; a peer that is not installed is named and left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student_t
 
-from benchmarks.record import at_least, save
-from crossdistill.files import read_json
-from crossdistill.pipeline import demo_config, run
-from crossdistill.report.table import label_of
+from benchmarks.record import Measurement, at_most, below, save
 
-OBJECTIVES = ("cmcd", "cmc", "cmd", "l2", "cosine")
-METRICS = ("target_to_source_r@1", "target_to_source_r@5", "zero_shot", "linear_5_shot", "knn", "linear")
-EPOCHS = 36  # longer than the demo, which has four minutes for everything
-WORK = Path("runs/benchmarks/objectives")
-
-
-def run_seed(seed: int, quick: bool) -> dict[str, dict[str, float]]:
-    """All objectives and the teacher on the target, for one seed: metric values by subject."""
-    config: dict[str, Any] = demo_config()
-    config["pairs"] = {"builtin": "emoji", "split": {"seed": seed}}
-    config["baselines"] = [name for name in OBJECTIVES if name != config["objective"]["name"]]
-    config["train"] = {**config["train"], "seed": seed, "epochs": 2 if quick else EPOCHS}
-    config["evaluate"] = {
-        "protocols": ["knn", "linear", "retrieval", "zero_shot"],
-        "shots": [5],
-        "controls": ["random_student", "teacher_on_target", "teacher_on_source"],
-    }
-    config["out"] = str(WORK / f"{'quick' if quick else 'seed'}-{seed}")
-    metrics = read_json(run(config).metrics)
-    return {
-        outcome["name"]: {name: outcome["metrics"][name]["value"] for name in METRICS if name in outcome["metrics"]}
-        for outcome in metrics["outcomes"]
-    }
+WIDTH = 512
+PEERS = {
+    "open_clip ClipLoss": ("open_clip", "cmc"),
+    "lightly NTXentLoss": ("lightly", "info_nce"),
+    "pytorch-metric-learning NTXentLoss": ("pytorch_metric_learning", "info_nce"),
+    "open_clip SigLipLoss": ("open_clip", "siglip"),
+}
 
 
-def interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean and the ends of the 95% t interval over seeds."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, float("nan"), float("nan")
-    half = float(student_t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
+class Bench:
+    """Runs cases and keeps what they gave.
+
+    Attributes:
+        device: where to run.
+        raw: every case with its measurement.
+        shown: the figures derived from them.
+    """
+
+    def __init__(self, device: str, as_json: bool) -> None:
+        self.device = device
+        self.as_json = as_json
+        self.raw: list[dict[str, Any]] = []
+        self.shown: list[Measurement] = []
+
+    def run(self, kind: str, **case: Any) -> dict[str, float]:
+        """One case in a process of its own."""
+        case = {"kind": kind, "device": self.device, "width": WIDTH, "repeats": 2, **case}
+        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.loss_cases", json.dumps(case)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise SystemExit(f"{case} failed:\n{done.stderr}")
+        measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        self.raw.append({"case": {key: value for key, value in case.items() if key != "bank"}, "measured": measured})
+        return measured
+
+    def show(self, measurement: Measurement) -> None:
+        """Prints and keeps a figure."""
+        measurement.show(self.as_json)
+        self.shown.append(measurement)
+
+    def against_naive(self, batch: int, repeats: int) -> None:
+        """Symmetric CMC + CMD against whole matrices."""
+        losses = ("cmcd", "cmcd, naive")
+        ours, naive = (self.run("in_batch", loss=loss, batch=batch, repeats=repeats) for loss in losses)
+        name = f"cmc + cmd, batch {batch}, against whole matrices"
+        self.show(at_most(f"{name}: time", ours["seconds"], naive["seconds"], "s", 1.0))
+        self.show(at_most(f"{name}: extra memory", ours["extra_mb"], naive["extra_mb"], "MiB", 0.1))
+        if self.device.startswith("cuda"):
+            product = self.run("product_rate", batch=batch)
+            # Products of B x B x d that it needs: logits and gradient of both directions of CMC; of CMD the student's
+            # and the teacher's logits, and the gradient to both sides.
+            share = 8 * 2 * batch**2 * WIDTH / ours["seconds"] / product["flops"]
+            self.show(below(f"{name}: share of the matrix rate", share, float("inf"), ""))
+            compiled = self.run("in_batch", loss="cmcd, naive, compiled", batch=batch, warm=True)
+            self.show(at_most(f"{name}, compiled: time", ours["seconds"], compiled["seconds"], "s", 1.0))
+            self.show(at_most(f"{name}, compiled: extra memory", ours["extra_mb"], compiled["extra_mb"], "MiB", 0.1))
+
+    def against_peers(self, batch: int, smaller: int) -> None:
+        """The contrastive losses of other packages, on the same tensors."""
+        measured: dict[tuple[str, int], dict[str, float]] = {}
+        for peer, (package, own) in PEERS.items():
+            if importlib.util.find_spec(package) is None:
+                print(f"{peer} is left out: pip install 'crossdistill[peers]'", file=sys.stderr)
+                continue
+            rows = smaller if package == "pytorch_metric_learning" else batch  # it takes over 20 GB at 8,192
+            theirs = self.run("in_batch", loss=peer, batch=rows)
+            if (own, rows) not in measured:
+                measured[own, rows] = self.run("in_batch", loss=own, batch=rows)
+            ours = measured[own, rows]
+            name = f"{own}, batch {rows}, against {peer}"
+            self.show(at_most(f"{name}: time", ours["seconds"], theirs["seconds"], "s", 1.0))
+            self.show(at_most(f"{name}: extra memory", ours["extra_mb"], theirs["extra_mb"], "MiB", 1.0))
+
+    def large_batch(self, batch: int, limit_mb: float) -> None:
+        """A batch whose matrices would not fit."""
+        ours = self.run("in_batch", loss="cmcd", batch=batch, repeats=1)
+        name = f"cmc + cmd, batch {batch}"
+        self.show(below(f"{name}: whole process at its peak", ours["peak_mb"], limit_mb, "MiB"))
+        self.show(below(f"{name}: time", ours["seconds"], float("inf"), "s"))
+
+    def bank(self, batch: int, columns: int, folder: Path, *, quick: bool) -> None:
+        """Whole-bank CMC against the matrix products that it needs; and how it grows with the bank."""
+        path = folder / "bank.npy"
+        if not path.exists():
+            matrix = np.lib.format.open_memmap(path, "w+", np.float16, (columns, WIDTH))
+            generator = np.random.default_rng(0)
+            for start in range(0, columns, 16_384):
+                matrix[start : start + 16_384] = generator.standard_normal((16_384, WIDTH), dtype=np.float32)
+            matrix.flush()
+            del matrix
+        sizes = [columns] if quick else [columns // 8, columns // 4, columns // 2, columns]
+        grown = [
+            self.run("whole_bank", bank=str(path), batch=batch, columns=size, repeats=3 if size == columns else 2)
+            for size in sizes
+        ]
+        bare = self.run("bare_products", batch=batch, columns=columns, repeats=3)
+        name = f"whole-bank cmc, batch {batch}, {columns} float16 columns on disk"
+        self.show(at_most(f"{name}: time, against the bare products", grown[-1]["seconds"], bare["seconds"], "s", 1.3))
+        self.show(below(f"{name}: extra memory", grown[-1]["extra_mb"], 300, "MiB"))
+        if quick:
+            return
+        self.exponent("whole-bank cmc: time against bank size", sizes, grown, "seconds", 1.1)
+        self.exponent("whole-bank cmc: extra memory against bank size", sizes, grown, "extra_mb", 1.1)
+
+    def growth(self, batch: int) -> None:
+        """Time and memory of CMC + CMD over three octaves of batch size."""
+        sizes = [batch // 8, batch // 4, batch // 2, batch]
+        grown = [self.run("in_batch", loss="cmcd", batch=size) for size in sizes]
+        self.exponent("cmc + cmd: time against batch size", sizes, grown, "seconds", 2.1)
+        self.exponent("cmc + cmd: extra memory against batch size", sizes, grown, "extra_mb", 1.1)
+
+    def exponent(self, name: str, sizes: list[int], grown: list[dict[str, float]], what: str, largest: float) -> None:
+        """The slope of a line through the logarithms."""
+        values = [max(each[what], 1.0 if what == "extra_mb" else 1e-6) for each in grown]
+        slope = float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+        self.show(below(f"{name}, {sizes[0]} to {sizes[-1]}, fitted exponent", slope, largest, ""))
 
 
 def main() -> None:
-    """Runs the comparison and prints it."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    seeds = list(range(1 if arguments.quick else arguments.seeds))
-    by_seed = [run_seed(seed, arguments.quick) for seed in seeds]
-
-    subjects = list(by_seed[0])
-    table = {
-        subject: {
-            metric: interval([results[subject][metric] for results in by_seed])
-            for metric in METRICS
-            if metric in by_seed[0][subject]
-        }
-        for subject in subjects
-    }
-    if not arguments.json:
-        print("| | " + " | ".join(label_of(metric) for metric in METRICS) + " |")
-        print("|---" * (len(METRICS) + 1) + "|")
-        for subject, row in table.items():
-            cells = [
-                f"{100 * row[m][0]:.1f} ({100 * row[m][1]:.1f} to {100 * row[m][2]:.1f})" if m in row else ""
-                for m in METRICS
-            ]
-            print(f"| {subject} | " + " | ".join(cells) + " |")
-    if not arguments.quick:
-        config = {**demo_config(), "train": {**demo_config()["train"], "epochs": EPOCHS}}
-        save("objectives-emoji", {"seeds": seeds, "configuration": config, "by_seed": by_seed, "mean_low_high": table})
-
-    def paired(metric: str, ratio: float) -> None:
-        ours, theirs = (table[name][metric][0] for name in ("cmcd", "l2"))
-        at_least(f"{label_of(metric)}, cmcd against l2", 100 * ours, 100 * theirs, "%", ratio).show(arguments.json)
-
-    paired("target_to_source_r@1", 1.5)
-    paired("linear_5_shot", 1.0)
-    paired("zero_shot", 1.0)
-    paired("linear", 1.0)
+    bench = Bench(arguments.device, arguments.json)
+    quick = arguments.quick
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        bench.against_naive(8192, 1 if quick else 3)
+        bench.bank(256, 65_536 if quick else 262_144, Path(folder), quick=quick)
+        if quick:
+            return
+        bench.growth(8192)
+        bench.against_peers(8192, 2048)
+        bench.large_batch(32_768, 1536)
+    content = {"width": WIDTH, "device": arguments.device, "cases": bench.raw}
+    save(f"objectives-{arguments.device}", {**content, "measurements": [vars(each) for each in bench.shown]})
 
 
 if __name__ == "__main__":

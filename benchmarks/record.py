@@ -56,6 +56,22 @@ def at_least(name: str, value: float, reference: float, unit: str, ratio: float)
     )  # fmt: skip
 
 
+def at_most(name: str, value: float, reference: float, unit: str, ratio: float) -> Measurement:
+    """A measurement whose value should be at most ``ratio`` times its reference."""
+    return Measurement(
+        name=name, value=value, unit=unit, reference=reference, target=f"<= {ratio} x reference",
+        holds=value <= ratio * reference,
+    )  # fmt: skip
+
+
+def below(name: str, value: float, limit: float, unit: str, lowest: float = 0.0) -> Measurement:
+    """A measurement with a limit of its own; the reference is that limit. An infinite one only records the value."""
+    target = "recorded" if limit == float("inf") else f"<= {limit:g}" + (f", >= {lowest:g}" if lowest else "")
+    reference = value if limit == float("inf") else limit
+    holds = lowest <= value <= limit
+    return Measurement(name=name, value=value, unit=unit, reference=reference, target=target, holds=holds)
+
+
 def save(name: str, content: dict[str, Any]) -> Path:
     """Writes raw results as ``results/DATE-NAME.json`` with the environment."""
     date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()

@@ -253,16 +253,16 @@ def test_a_second_derivative_is_refused_and_not_wrong() -> None:
 
 
 @pytest.mark.parametrize("items", [1, 3, 1000])
-def test_same_items_are_found_in_any_block(items: int) -> None:
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_same_items_are_found_in_any_block(items: int, size: int) -> None:
     """Few ids (a mask is compared block by block) and many (cells are listed)."""
     rows, columns = torch.randint(0, items, (30,)), torch.randint(0, items, (50,))
-    same = SameItem(rows, columns)
-    for row in (0, 7):
-        for column in (0, 20):
-            block = torch.zeros(11, 13)
-            same.exclude_(block, row, column)
-            expected = rows[row : row + 11, None] == columns[None, column : column + 13]
-            assert torch.equal(block < -1, expected)
+    expected, same = rows[:, None] == columns[None], SameItem(rows, columns)
+    for axis, blocks in ((0, same.blocks_of_rows(size)), (1, same.blocks_of_columns(size))):
+        for cells, wanted in zip(blocks, expected.split(size, dim=axis), strict=True):
+            block = torch.zeros(wanted.shape)
+            cells.exclude_(block)
+            assert torch.equal(block < -1, wanted)
 
 
 def test_tiles_follow_the_memory_budget() -> None:

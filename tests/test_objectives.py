@@ -160,7 +160,6 @@ def test_crd_equals_the_reference_with_the_memory_and_the_negatives_it_drew() ->
 
 
 VARIANTS: dict[str, Any] = {name: name for name in known_objectives()} | {
-    "crd": {"name": "crd", "negatives": 32},  # with thousands its optimum is that of the negatives that were drawn
     "cmc bank": {"name": "cmc", "against": "bank"},
     "cmc learnable": {"name": "cmc", "learnable_temperature": True},
     "cmd to teacher": {"name": "cmd", "form": "to_teacher"},
@@ -250,6 +249,8 @@ class TestEveryObjective:
         torch.testing.assert_close(there, back)
 
     def test_is_smallest_when_the_student_equals_the_teacher(self, variant: str) -> None:
+        if variant == "crd":
+            pytest.skip("its smallest value depends on the negatives that are drawn and on the student's own memory")
         teacher, ids = randn(2, 48, 32), torch.arange(48)
         objective = built(variant, teacher, ids)
         with torch.no_grad():

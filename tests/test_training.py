@@ -20,7 +20,8 @@ from crossdistill.encoders import Encoder, StudentConfig, Teacher, TeacherConfig
 from crossdistill.encoders.encoder import weights_hash
 from crossdistill.errors import ConfigError, PairsError, RunFolderError, StoppedError, TrainingError
 from crossdistill.modalities.image import Image
-from crossdistill.objectives import CMCD
+from crossdistill.objectives import CMC, CMCD, CRD, KD, Objective, SigLIP
+from crossdistill.objectives.core import Batch
 from crossdistill.pairs import Pairs, open_pairs
 from crossdistill.pairs.items import Items
 from crossdistill.training import TrainConfig, TrainLog, distil, read_epochs
@@ -166,19 +167,31 @@ def distillation(pairs: Pairs, teacher: Teacher, tmp_path: Path) -> Distillation
 CONFIG = TrainConfig(epochs=3, batch_size=12, lr=2e-3, log_every=1)
 
 
-class StopAt(nn.Module):
-    """An objective that does something at its n-th call."""
+def stop_at(objective: Objective, call: int, action: Callable[[], None]) -> Objective:
+    """The objective, which does something at its n-th call."""
+    calls = 0
 
-    def __init__(self, call: int, action: Callable[[], None]) -> None:
-        super().__init__()
-        self.inner, self.call, self.action, self.calls = CMCD(0.1), call, action, 0
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            action()
 
-    def forward(self, student: Tensor, teacher: Tensor, ids: Tensor | None = None) -> Tensor:
-        self.calls += 1
-        if self.calls == self.call:
-            self.action()
-        loss: Tensor = self.inner(student, teacher, ids)
-        return loss
+    objective.register_forward_pre_hook(count)
+    return objective
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+STATEFUL = {
+    "crd": lambda: CRD(negatives=8),
+    "siglip": SigLIP,
+    "kd": lambda: KD(clusters=5),
+    "learnable": lambda: CMC(learnable_temperature=True),
+    "bank": lambda: CMCD(against="bank", cmd_form="to_teacher"),
+}
 
 
 class TestDistillation:
@@ -199,12 +212,35 @@ class TestDistillation:
     def test_interrupted_and_resumed_equals_uninterrupted(self, distillation: Distillation, call: int) -> None:
         whole = distillation.run("whole", CONFIG)
         with pytest.raises(StoppedError, match=r"SIGTERM(.|\n)*run the same command again"):
-            distillation.run("cut", CONFIG, StopAt(call, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+            distillation.run("cut", CONFIG, stop_at(CMCD(0.1), call, terminate))
         resumed = distillation.run("cut", CONFIG)
         assert weights_hash(resumed) == weights_hash(whole)
         curves = [read_epochs(distillation.folder / f"{name}.jsonl") for name in ("whole", "cut")]
         assert curves[0] == curves[1]
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+    @pytest.mark.parametrize("name", STATEFUL)
+    def test_what_an_objective_has_learnt_is_resumed_too(self, distillation: Distillation, name: str) -> None:
+        whole = distillation.run("whole", CONFIG, STATEFUL[name]())
+        with pytest.raises(StoppedError):
+            distillation.run("cut", CONFIG, stop_at(STATEFUL[name](), 5, terminate))
+        assert weights_hash(distillation.run("cut", CONFIG, STATEFUL[name]())) == weights_hash(whole)
+
+    def test_a_temperature_is_trained_along(self, distillation: Distillation) -> None:
+        objective = CMC(learnable_temperature=True)
+        (before,) = (parameter.detach().clone() for parameter in objective.parameters())
+        distillation.run("a", CONFIG, objective)
+        assert not torch.equal(before, next(objective.parameters()).detach())
+
+    def test_gradient_caching_refuses_batch_normalisation_or_takes_it_per_part(
+        self, distillation: Distillation
+    ) -> None:
+        with pytest.raises(ConfigError, match=r"embed_at_once(.|\n)*batch_norm: per_part"):
+            distillation.run("a", CONFIG.model_copy(update={"embed_at_once": 5}))
+        settings = {"embed_at_once": 5, "batch_norm": "per_part"}
+        distillation.run("b", CONFIG.model_copy(update=settings))
+        losses = [line["loss"] for line in read_epochs(distillation.folder / "b.jsonl")["distil/cmcd"]]
+        assert losses[-1] < losses[0]
 
     def test_killed_without_warning_and_resumed_equals_uninterrupted(self, distillation: Distillation) -> None:
         whole = distillation.run("whole", CONFIG)
@@ -213,7 +249,7 @@ class TestDistillation:
             raise RuntimeError("power cut")
 
         with pytest.raises(RuntimeError, match="power cut"):
-            distillation.run("cut", CONFIG, StopAt(6, crash))
+            distillation.run("cut", CONFIG, stop_at(CMCD(0.1), 6, crash))
         with (distillation.folder / "cut.jsonl").open("a") as stream:
             stream.write('{"stage": "distil/cmcd", "kind": "st')  # it died while it wrote a line
         assert weights_hash(distillation.run("cut", CONFIG)) == weights_hash(whole)
@@ -221,9 +257,9 @@ class TestDistillation:
         assert [line["step"] for line in lines if line["kind"] == "step"] == list(range(1, 10))
 
     def test_a_loss_that_is_not_finite_ends_with_a_message(self, distillation: Distillation) -> None:
-        class Broken(nn.Module):
-            def forward(self, student: Tensor, teacher: Tensor, ids: Tensor) -> Tensor:
-                return student.sum() * float("nan")
+        class Broken(Objective):
+            def loss(self, batch: Batch) -> Tensor:
+                return batch.student.sum() * float("nan")
 
         with pytest.raises(TrainingError, match=r"not finite(.|\n)*step 1 of 9(.|\n)*lower train.lr"):
             distillation.run("a", CONFIG, Broken())

@@ -44,9 +44,9 @@ class CMC(Objective):
         student, teacher = batch.unit_student, batch.unit_teacher
         columns = teacher if self.against == "batch" else self.bank
         power, memory_mb = self.power, self.memory_mb
-        loss = similarity_loss(batch, student, columns, scale, own=teacher, power=power, memory_mb=memory_mb)
+        loss = similarity_loss(batch, student, columns, scale, own=True, power=power, memory_mb=memory_mb)
         if self.symmetric:
-            back = similarity_loss(batch, teacher, student, scale, own=student, power=power, memory_mb=memory_mb)
+            back = similarity_loss(batch, teacher, student, scale, own=True, power=power, memory_mb=memory_mb)
             loss = (loss + back) / 2
         return loss
 

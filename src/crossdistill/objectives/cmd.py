@@ -64,10 +64,10 @@ class CMD(Objective):
         memory_mb = self.memory_mb
         if self.against == "bank":
             target = Target(teacher, None, teacher_scale)
-            return similarity_loss(batch, student, self.bank, scale, target=target, memory_mb=memory_mb)
+            return similarity_loss(batch, student, self.bank, scale, own=False, target=target, memory_mb=memory_mb)
         target = Target(teacher, teacher, teacher_scale)
         columns = student if self.form == "within" else teacher
-        return similarity_loss(batch, student, columns, scale, target=target, memory_mb=memory_mb)
+        return similarity_loss(batch, student, columns, scale, own=False, target=target, memory_mb=memory_mb)
 
 
 OBJECTIVE = CMD

@@ -27,9 +27,9 @@ class InfoNCE(Objective):
     def loss(self, batch: Batch) -> Tensor:
         """First views stand for the student, second ones for the teacher; both are trained."""
         first, second = batch.unit_student, batch.unit_teacher
-        views, partners = torch.cat([first, second]), torch.cat([second, first])
+        views = torch.cat([first, second])
         scale = self.temperature(batch.student)
-        return similarity_loss(batch, views, views, scale, own=partners, memory_mb=self.memory_mb, repeats=2)
+        return similarity_loss(batch, views, views, scale, own=True, memory_mb=self.memory_mb, views=2)
 
 
 OBJECTIVE = InfoNCE

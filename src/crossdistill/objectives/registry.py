@@ -80,6 +80,7 @@ class ObjectiveConfig(BaseModel):
     def _check_label(self) -> Self:
         if not _LABEL.fullmatch(self.label):
             raise ValueError(f"label {self.label!r} names a folder: letters, digits, '.', '_', '+' and '-' alone")
+        self.build()  # refuses arguments that do not go together now, and not after stage 1
         return self
 
     def build(self) -> Objective:

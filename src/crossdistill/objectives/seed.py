@@ -40,8 +40,8 @@ class SEED(Objective):
         student, teacher = batch.unit_student, batch.unit_teacher
         scale, teacher_scale = self.temperature(batch.student), self.teacher_temperature(batch.student)
         columns = teacher if self.against == "batch" else self.bank
-        target = Target(teacher, teacher if self.against == "batch" else None, teacher_scale, own=teacher)
-        return similarity_loss(batch, student, columns, scale, own=teacher, target=target, memory_mb=self.memory_mb)
+        target = Target(teacher, teacher if self.against == "batch" else None, teacher_scale)
+        return similarity_loss(batch, student, columns, scale, own=True, target=target, memory_mb=self.memory_mb)
 
 
 OBJECTIVE = SEED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationInfo, model_validator
@@ -41,15 +41,19 @@ class RunConfig(BaseModel):
     student: StudentConfig = Field(default_factory=StudentConfig)
     objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
     baselines: list[ObjectiveConfig] = Field(default_factory=list, description="objectives to compare, same budget")
+    negatives: Literal["item", "group"] = Field(
+        "item", description="pairs that are no negatives of each other: those of one source item, or of one group"
+    )
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     out: Path
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        names = [self.objective.name, *(baseline.name for baseline in self.baselines)]
-        if len(set(names)) < len(names):
-            raise ValueError(f"objective and baselines name {sorted({n for n in names if names.count(n) > 1})} twice")
+        labels = [self.objective.label, *(baseline.label for baseline in self.baselines)]
+        if len(set(labels)) < len(labels):
+            twice = sorted({label for label in labels if labels.count(label) > 1})
+            raise ValueError(f"objective and baselines name {twice} twice: give one of them a label of its own")
         uses_stage_one = self.teacher.weights == PRETRAINED_HERE
         if uses_stage_one and self.pretrain is None:
             raise ValueError("teacher.weights is 'pretrain', but there is no pretrain section")

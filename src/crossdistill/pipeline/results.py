@@ -38,16 +38,16 @@ def run_evaluation(run: Run, space: TeacherSpace) -> dict[str, Any]:
         data = EvaluationSet(run.pairs, space.ids.numpy())
         teacher_rows = RowVectors(np.array(space.rows, dtype=np.int64), *(2 * (space.embeddings.numpy(),)))
         encoders = {
-            objective.name: load_student(run, place) for objective, place in students_of(run.config, run.folder)
+            objective.label: load_student(run, place) for objective, place in students_of(run.config, run.folder)
         }
-        distilled = encoders[run.config.objective.name]
+        distilled = encoders[run.config.objective.label]
         students = {name: _embed_target(run, encoder) for name, encoder in encoders.items()}
         outcomes = []
         for subject in [*_trained(run, students), *_controls(run, space, teacher_rows)]:
             outcome = measure(subject, data, teacher_rows, run.evaluate, run.config.train.seed)
             outcomes.append(outcome)
         _supervised(run, data, space, distilled, outcomes)
-        metrics = _assemble(run, data, space, distilled, students[run.config.objective.name], teacher_rows, outcomes)
+        metrics = _assemble(run, data, space, distilled, students[run.config.objective.label], teacher_rows, outcomes)
         write_json(run.folder.metrics, metrics)
     return metrics
 
@@ -68,15 +68,15 @@ def _embed_target(run: Run, encoder: Encoder) -> RowVectors:
 def _trained(run: Run, students: dict[str, RowVectors]) -> list[Subject]:
     subjects = []
     for objective, _ in students_of(run.config, run.folder):
-        main = objective.name == run.config.objective.name
+        main = objective.label == run.config.objective.label
         subjects.append(
             Subject(
-                name=objective.name,
+                name=objective.label,
                 role="objective" if main else "baseline",
-                description=f"student distilled with {objective.name}",
+                description=f"student distilled with {objective.label}",
                 side="target",
                 shared=True,
-                vectors=students[objective.name],
+                vectors=students[objective.label],
             )
         )
     return subjects

@@ -216,8 +216,10 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
     held_out = run.pairs.where("val", has=("source", "target"))
     initial, items = fresh_student(run, rows, space.teacher.width)
     monitored = run.items(held_out, "target", initial.modality)
+    by_group = run.config.negatives == "group"
+    same = torch.tensor(run.pairs.group_ids)[list(rows)] if by_group else space.ids[list(rows)]
     for objective, place in pending:
-        stage = f"distil/{objective.name}"
+        stage = f"distil/{objective.label}"
         with timed(run.folder, stage):
             student = copy.deepcopy(initial)
             monitor = _retrieval_monitor(student, monitored, space, held_out, run.device) if held_out else None
@@ -225,10 +227,10 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
                 student,
                 items,
                 space.of(rows),
-                space.ids[list(rows)],
+                same,
                 objective.build(),
                 run.config.train,
-                title=f"distilling with {objective.name}",
+                title=f"distilling with {objective.label}",
                 log=TrainLog(run.folder.log, stage),
                 checkpoint=run.folder.checkpoint(stage),
                 monitor=monitor,
@@ -245,7 +247,7 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
 
 def students_of(config: RunConfig, folder: RunFolder) -> list[tuple[ObjectiveConfig, Path]]:
     """The objectives of a run, the main one first, and where their students are kept."""
-    return [(config.objective, folder.student), *((other, folder.baseline(other.name)) for other in config.baselines)]
+    return [(config.objective, folder.student), *((other, folder.baseline(other.label)) for other in config.baselines)]
 
 
 def load_student(run: Run, place: Path) -> Encoder:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -15,6 +17,12 @@ class TrainConfig(BaseModel):
     lr: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="fraction of all steps with a rising learning rate")
+    embed_at_once: int | None = Field(
+        None, ge=1, description="gradient caching: items whose activations are in memory at a time; all by default"
+    )
+    batch_norm: Literal["refuse", "per_part"] = Field(
+        "refuse", description="what gradient caching does about batch normalisation"
+    )
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
     seed: int = Field(0, ge=0)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")

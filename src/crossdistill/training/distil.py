@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from crossdistill.encoders import Encoder
+from crossdistill.objectives import Objective, TeacherColumns
 from crossdistill.pairs.items import Items
 from crossdistill.training.config import TrainConfig
+from crossdistill.training.gradient_cache import embed_in_parts
 from crossdistill.training.log import TrainLog
-from crossdistill.training.loop import Monitor, fit
+from crossdistill.training.loop import Monitor, choose_device, fit
 
 
 def distil(
@@ -18,7 +21,7 @@ def distil(
     items: Items,
     teacher_embeddings: Tensor,
     ids: Tensor,
-    objective: nn.Module,
+    objective: Objective,
     config: TrainConfig,
     *,
     title: str = "distilling",
@@ -33,7 +36,8 @@ def distil(
         items: the target sides of the training pairs, ``n`` of them.
         teacher_embeddings: of their source sides, from the bank, ``(n, d)``.
         ids: identity of the source items, ``(n,)``; equal ids are no negatives of each other.
-        objective: takes student ``(B, d)``, teacher ``(B, d)`` and ids ``(B,)``.
+        objective: takes student ``(B, d)``, teacher ``(B, d)`` and ids ``(B,)``. It is told of all teacher embeddings
+            beforehand; what it learns (a temperature) is trained along.
         config: the ``train:`` section.
         title: for the progress bar.
         log: where epochs are written.
@@ -41,11 +45,25 @@ def distil(
         monitor: measures the student on held-out pairs after an epoch.
     """
 
+    device = choose_device(config.device)
+    objective.to(device).prepare(_columns(teacher_embeddings, ids, device))
+    at_once = config.embed_at_once or config.batch_size
+
     def paired_loss(numbers: Tensor, images: Tensor) -> Tensor:
         chosen = numbers.cpu()
         teacher = teacher_embeddings[chosen].to(images.device)
-        loss: Tensor = objective(student(images), teacher, ids[chosen].to(images.device))
+        embedded = embed_in_parts(student, images, at_once, batch_norm=config.batch_norm)
+        loss: Tensor = objective(embedded, teacher, ids[chosen].to(images.device))
         return loss
 
-    fit(student, paired_loss, items, config, title=title, log=log, checkpoint=checkpoint, monitor=monitor)
+    trained = nn.ModuleDict({"student": student, "objective": objective})
+    fit(trained, paired_loss, items, config, title=title, log=log, checkpoint=checkpoint, monitor=monitor)
     return student.cpu().eval()
+
+
+def _columns(embeddings: Tensor, ids: Tensor, device: torch.device) -> TeacherColumns:
+    """The whole pair set for the objective, on the GPU where it takes up to half of what is free there."""
+    columns = TeacherColumns(embeddings, ids)
+    if device.type == "cuda" and embeddings.nbytes < torch.cuda.mem_get_info(device)[0] / 2:
+        return columns.to(device)
+    return columns

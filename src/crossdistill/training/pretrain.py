@@ -13,6 +13,7 @@ from crossdistill.modalities import Modality
 from crossdistill.objectives import InfoNCE
 from crossdistill.pairs.items import Items
 from crossdistill.training.config import PretrainConfig
+from crossdistill.training.gradient_cache import embed_in_parts
 from crossdistill.training.log import TrainLog
 from crossdistill.training.loop import fit
 
@@ -49,7 +50,9 @@ def pretrain(
     model = nn.ModuleDict({"encoder": encoder, "projection": projection})
 
     def two_views(numbers: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        embedded = projection(encoder(torch.cat([first, second])))
+        images = torch.cat([first, second])
+        at_once = config.embed_at_once or len(images)
+        embedded = projection(embed_in_parts(encoder, images, at_once, batch_norm=config.batch_norm))
         loss: Tensor = objective(embedded[: len(numbers)], embedded[len(numbers) :])
         return loss
 

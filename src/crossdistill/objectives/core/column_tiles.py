@@ -106,13 +106,13 @@ class ColumnTiles(torch.autograd.Function):
         size = tile_columns(memory, rows)
         size = max(1, min(size, len(columns)))
         buffer = rows.new_empty(len(rows) * size)
-        for start, tile in columns.tiles(size, like=rows):
-            cells = buffer[: len(rows) * len(tile)].view(len(rows), len(tile))
+        for tile, cells in zip(columns.tiles(size, like=rows), same.blocks_of_columns(size), strict=True):
+            logits = buffer[: len(rows) * len(tile)].view(len(rows), len(tile))
             for softmax, anchors in ((student, scaled), (teacher, scaled_target)):
                 if softmax is not None and anchors is not None:
-                    torch.mm(anchors, tile.T, out=cells)
-                    same.exclude_(cells, column=start)
-                    softmax.add(cells, tile)
+                    torch.mm(anchors, tile.T, out=logits)
+                    cells.exclude_(logits)
+                    softmax.add(logits, tile)
         for softmax in (student, teacher):
             if softmax is not None and columns.sharded:
                 softmax.reduce()
@@ -123,7 +123,7 @@ class ColumnTiles(torch.autograd.Function):
         if target is None or teacher is None or teacher.mean is None:
             wanted, expected = own, own_logits
         else:
-            teacher.finish(own_logit(target.anchors, target.own, target.scale), target.own)
+            teacher.finish(own_logit(target.anchors, own, target.scale), own)
             wanted = teacher.mean
             expected = (scaled * wanted).sum(dim=1)  # the mean of the logits is the logit of the mean
         entropy = torch.where(some > 0, student.log_total - expected, torch.zeros_like(some))

@@ -72,18 +72,22 @@ class TeacherColumns:
             return self
         return TeacherColumns(self.embeddings.to(device), self.ids, sharded=self.sharded)
 
-    def tiles(self, size: int, like: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """First column number and unit rows ``(<= size, d)`` of each tile, in ``like``'s type and device."""
+    def tiles(self, size: int, like: Tensor) -> Iterator[Tensor]:
+        """Unit rows ``(<= size, d)`` of each tile, in the type and on the device of ``like``.
+
+        Each overwrites the one before it.
+        """
+        buffer = like.new_empty(min(size, len(self)), self.width)
+        inverse = self._inverse_length.to(device=like.device, dtype=like.dtype)
         for start in range(0, len(self), size):
-            tile = self.embeddings[start : start + size].to(device=like.device, dtype=like.dtype)
-            inverse = self._inverse_length[start : start + size].to(device=like.device, dtype=like.dtype)
-            yield start, tile * inverse[:, None] if tile.dtype == self.embeddings.dtype else tile.mul_(inverse[:, None])
+            part = self.embeddings[start : start + size]
+            yield buffer[: len(part)].copy_(part).mul_(inverse[start : start + size, None])
 
     def everything(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """All of them as unit rows ``(N, d)`` in ``like``'s type and on its device, of all ranks; and their ids."""
         unit = like.new_empty(len(self), self.width)
-        for start, tile in self.tiles(_CHUNK, like):
-            unit[start : start + len(tile)] = tile
+        for part, tile in zip(torch.split(unit, _CHUNK), self.tiles(_CHUNK, like), strict=True):
+            part.copy_(tile)
         ids = self.ids.to(like.device)
         if not self.sharded:
             return unit, ids
@@ -94,11 +98,11 @@ class TeacherColumns:
         """Mean and unbiased variance ``(d,)`` of the unit rows of all ranks, tile by tile."""
         count = torch.tensor(float(len(self)), dtype=torch.float64, device=like.device)
         mean, squares = (torch.zeros(self.width, dtype=torch.float64, device=like.device) for _ in range(2))
-        for _, tile in self.tiles(_CHUNK, like):
+        for tile in self.tiles(_CHUNK, like):
             mean += tile.sum(dim=0, dtype=torch.float64)
         count, mean = (reduce_(each) if self.sharded else each for each in (count, mean))
         mean = mean / count
-        for _, tile in self.tiles(_CHUNK, like):
+        for tile in self.tiles(_CHUNK, like):
             squares += (tile - mean.to(tile)).square().sum(dim=0, dtype=torch.float64)
         squares = reduce_(squares) if self.sharded else squares
         return mean.to(like.dtype), (squares / (count - 1).clamp(min=1)).to(like.dtype)

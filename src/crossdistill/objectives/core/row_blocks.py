@@ -25,13 +25,11 @@ class Target(NamedTuple):
         anchors: unit rows ``(B, d)``.
         columns: unit rows ``(N, d)``; the bank itself where the rows are compared with a bank.
         scale: 1/tau.
-        own: unit rows ``(B, d)`` of the anchors' own columns, where these are candidates.
     """
 
     anchors: Tensor
     columns: Tensor | None
     scale: Tensor
-    own: Tensor | None = None
 
 
 def block_rows(memory: int, columns: int, buffers: int, item: int) -> int:
@@ -111,53 +109,54 @@ class RowBlocks(torch.autograd.Function):
         rows: Tensor,
         columns: Tensor,
         scale: Tensor,
-        own: Tensor | None,
+        own_first: int | None,
         target: Target | None,
         same: SameItem,
         power: float,
         memory: int,
     ) -> Tensor:
-        """Rows ``(B, d)``, columns ``(N, d)``, scale scalar, own ``(B, d)`` to a scalar."""
-        need_rows, need_columns, need_scale, need_own = ctx.needs_input_grad[:4]
+        """Rows ``(B, d)``, columns ``(N, d)``, scale scalar to a scalar; row i's own column is ``own_first + i``."""
+        need_rows, need_columns, need_scale = ctx.needs_input_grad[:3]
+        own = None if own_first is None else slice(own_first, own_first + len(rows))
         block = block_rows(memory, len(columns), 1 if target is None else 2, rows.element_size())
         block = max(1, min(block, len(rows)))
         buffer = rows.new_empty(block, len(columns))
         wanted_buffer = None if target is None else torch.empty_like(buffer)
-        own_logits = own_logit(rows, own, scale)
+        own_logits = own_logit(rows, None if own is None else columns[own], scale)
         losses = torch.empty_like(own_logits)
         row_gradient = torch.empty_like(rows) if need_rows or need_scale else None
         column_gradient = torch.zeros_like(columns) if need_columns else None
         own_weight = torch.empty_like(own_logits)
 
-        for start in range(0, len(rows), block):
-            part = slice(start, start + block)
+        for number, cells in enumerate(same.blocks_of_rows(block)):
+            part = slice(number * block, (number + 1) * block)
             logits = torch.mm(rows[part] * scale, columns.T, out=buffer[: len(rows[part])])
-            same.exclude_(logits, start)
+            cells.exclude_(logits)
             if target is None or target.columns is None or wanted_buffer is None:
                 losses[part], own_weight[part] = _contrast_(logits, own_logits[part], power)
             else:
                 anchors = target.anchors[part] * target.scale
                 wanted = torch.mm(anchors, target.columns.T, out=wanted_buffer[: len(anchors)])
-                same.exclude_(wanted, start)
-                wanted_own = own_logit(anchors, None if target.own is None else target.own[part], scale.new_ones(()))
+                cells.exclude_(wanted)
+                wanted_own = own_logits.new_full((len(anchors),), EXCLUDED)
+                if own is not None:
+                    wanted_own = own_logit(anchors, target.columns[own][part], scale.new_ones(()))
                 losses[part], own_weight[part] = _match_(logits, own_logits[part], wanted, wanted_own)
             if row_gradient is not None:
                 torch.mm(logits, columns, out=row_gradient[part])
             if column_gradient is not None:
                 column_gradient.addmm_(logits.T, rows[part])
 
-        own_gradient = None
-        if own is not None:
-            if row_gradient is not None:
-                row_gradient.addcmul_(own, own_weight[:, None])
-            own_gradient = rows * (own_weight * scale)[:, None] if need_own else None
+        if own is not None and row_gradient is not None:
+            row_gradient.addcmul_(columns[own], own_weight[:, None])
+        if own is not None and column_gradient is not None:
+            column_gradient[own].addcmul_(rows, own_weight[:, None])
         # d loss / d scale needs no pass of its own: the logits are linear in the rows and in the scale alike.
         scale_gradient = (row_gradient * rows).sum() if row_gradient is not None and need_scale else None
         ctx.save_for_backward(
             row_gradient.mul_(scale) if row_gradient is not None and need_rows else None,
             None if column_gradient is None else column_gradient.mul_(scale),
             scale_gradient,
-            own_gradient,
         )
         return losses.sum()
 
@@ -165,4 +164,4 @@ class RowBlocks(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of the forward pass times that of the sum."""
         refuse_second_derivatives()
-        return *(None if each is None else each * gradient for each in ctx.saved_tensors), None, None, None, None
+        return *(None if each is None else each * gradient for each in ctx.saved_tensors), None, None, None, None, None

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from crossdistill.errors import ConfigError
 
@@ -29,8 +28,34 @@ def exact(embeddings: Tensor) -> Tensor:
     Gradients that go back to float16 are kept within its range.
     """
     if embeddings.dtype == torch.float16:
-        return _FromHalf.apply(embeddings)  # type: ignore[no-any-return]  # untyped in torch
+        widened: Tensor = _FromHalf.apply(embeddings)
+        return widened
     return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+
+
+class _UnitRows(torch.autograd.Function):
+    """Keeps the unit rows and the lengths alone for the backward pass; a norm of autograd's own keeps three copies."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, epsilon: float) -> Tensor:
+        length = torch.linalg.vector_norm(values, dim=1, keepdim=True)
+        huge = torch.isinf(length)
+        if bool(huge.any()):  # the square of a huge value is no float32 any more: take the length of smaller ones
+            largest = values.abs().amax(dim=1, keepdim=True).clamp(min=1.0)
+            length = torch.where(
+                huge, torch.linalg.vector_norm(values / largest, dim=1, keepdim=True) * largest, length
+            )
+        short = length < epsilon
+        length = length.clamp(min=epsilon)
+        unit: Tensor = values / length
+        ctx.save_for_backward(unit, length, short)
+        return unit
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        unit, length, short = ctx.saved_tensors
+        along = torch.einsum("bd,bd->b", unit, gradient)[:, None].masked_fill(short, 0.0)  # short rows are only divided
+        return torch.addcmul(gradient, unit, -along).div_(length), None
 
 
 class _FromHalf(torch.autograd.Function):
@@ -53,9 +78,8 @@ def unit_rows(embeddings: Tensor, epsilon: float | None = None) -> Tensor:
     """
     epsilon = epsilon_of(embeddings.dtype) if epsilon is None else epsilon
     values = exact(embeddings)
-    # The square of a huge value is no float32 any more. The direction does not depend on this factor.
-    largest = values.detach().abs().amax(dim=1, keepdim=True).clamp(min=1.0) if values.shape[1] else 1.0
-    return F.normalize(values / largest, dim=1, eps=epsilon)
+    unit: Tensor = _UnitRows.apply(values, epsilon)
+    return unit
 
 
 def check_shapes(student: Tensor, teacher: Tensor, ids: Tensor | None = None, *, name: str) -> None:

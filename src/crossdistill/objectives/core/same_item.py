@@ -9,7 +9,7 @@ from torch import Tensor
 
 # Stands for minus infinity in logits. Finite, so that 0 * EXCLUDED is 0 and not NaN; exp(EXCLUDED - any logit) is 0.
 EXCLUDED = -1e30
-_SPARSE = 4  # up to this many cells a row are listed one by one
+_SPARSE = 4  # up to this many cells a row are listed one by one; more are found by comparing a block's ids
 
 
 class SortedIds(NamedTuple):
@@ -46,19 +46,42 @@ class SameItem:
             within = torch.arange(len(rows), device=count.device) - (torch.cumsum(count, 0) - count)[rows]
             self._cells = rows, order[first[rows] + within]
 
-    def exclude_(self, logits: Tensor, row: int = 0, column: int = 0) -> None:
-        """Fills these cells of a block of the matrix, in place.
+    def blocks_of_rows(self, size: int) -> list[Cells]:
+        """The cells of each block of ``size`` whole rows."""
+        ids = [(rows, self._column_ids) for rows in torch.split(self._row_ids, size)]
+        return self._blocks(size, 0, ids)
 
-        Args:
-            logits: ``(R, C)``, the block whose first cell is ``(row, column)``.
-            row: first row.
-            column: first column.
-        """
+    def blocks_of_columns(self, size: int) -> list[Cells]:
+        """The cells of each tile of ``size`` whole columns."""
+        ids = [(self._row_ids, columns) for columns in torch.split(self._column_ids, size)]
+        return self._blocks(size, 1, ids)
+
+    def _blocks(self, size: int, axis: int, ids: list[tuple[Tensor, Tensor]]) -> list[Cells]:
         if self._cells is None:
-            rows, columns = slice(row, row + logits.shape[0]), slice(column, column + logits.shape[1])
-            logits.masked_fill_(self._row_ids[rows, None] == self._column_ids[None, columns], EXCLUDED)
-            return
-        cell_row, cell_column = self._cells[0] - row, self._cells[1] - column
-        inside = (cell_row >= 0) & (cell_row < logits.shape[0]) & (cell_column >= 0) & (cell_column < logits.shape[1])
-        if bool(inside.any()):
-            logits[cell_row[inside], cell_column[inside]] = EXCLUDED
+            return [Cells(None, each) for each in ids]
+        block = self._cells[axis] // size
+        order = torch.argsort(block, stable=True)
+        counts = torch.bincount(block, minlength=len(ids)).tolist()
+        within = [cells[order] - block[order] * size if axis == number else cells[order]
+                  for number, cells in enumerate(self._cells)]  # fmt: skip
+        parts = zip(*(torch.split(each, counts) for each in within), strict=True)
+        return [Cells(part, each) for part, each in zip(parts, ids, strict=True)]
+
+
+class Cells(NamedTuple):
+    """The cells of one block, listed, or else to be found by comparing ids.
+
+    Attributes:
+        listed: row and column numbers within the block.
+        ids: of its rows and of its columns.
+    """
+
+    listed: tuple[Tensor, Tensor] | None
+    ids: tuple[Tensor, Tensor]
+
+    def exclude_(self, logits: Tensor) -> None:
+        """Fills these cells of the block ``(R, C)`` in place."""
+        if self.listed is None:
+            logits.masked_fill_(self.ids[0][:, None] == self.ids[1][None], EXCLUDED)
+        elif len(self.listed[0]):
+            logits[self.listed] = EXCLUDED

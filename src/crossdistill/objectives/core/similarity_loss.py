@@ -28,54 +28,56 @@ def similarity_loss(
     columns: Tensor | TeacherColumns,
     scale: Tensor,
     *,
-    own: Tensor | None = None,
+    own: bool,
     target: Target | None = None,
     power: float = 0.0,
     memory_mb: float = MEMORY_MB,
-    repeats: int = 1,
+    views: int = 1,
 ) -> Tensor:
-    """Mean over the batch of the cross-entropy, a scalar. It is differentiated once only.
+    """Mean over the batch of the cross-entropy, a scalar. It has first derivatives only.
 
     Args:
         batch: whose rows are the anchors.
         anchors: unit rows ``(B, d)`` of the whole batch.
         columns: unit rows ``(B, d)`` of the whole batch, which may need a gradient; or the bank, which has none.
         scale: 1/tau, a scalar tensor.
-        own: unit rows ``(B, d)``: each anchor's own column, always a candidate.
-        target: the distribution to match; the own column without one. Its scale and rows get no gradient.
+        own: whether an anchor's own column is a candidate: the column of its number, or against the bank the teacher's
+            embedding of its pair.
+        target: the distribution to match; all on the own column without one. It gets no gradient.
         power: softens each anchor's entropy to ``(1 - exp(-power * entropy)) / power``; 0 leaves it.
         memory_mb: budget for the tiles in MiB.
-        repeats: how many times the batch stands in ``anchors`` and ``columns``, one after the other (its views).
+        views: how many views of the batch stand in ``anchors`` and ``columns``, one after the other; the own column is
+            then that of the next view.
 
     Raises:
         ValueError: neither an own column nor a target is given, or the bank needs ids and the batch has none.
     """
-    if own is None and target is None:
+    if not own and target is None:
         raise ValueError("similarity_loss needs an own column or a target distribution")
     memory = int(memory_mb * 2**20)
+    total: Tensor
     if isinstance(columns, TeacherColumns):
         if not batch.named:
             raise ValueError("Compared with the bank, rows need the ids of their source items: pass ids (B,).")
         # Where the columns are spread over the ranks, every rank sees to all rows; otherwise to its own.
         part = slice(None) if columns.sharded else batch.mine
         same = columns.same_item(batch.ids[part])
+        paired = batch.unit_teacher.detach()[part] if own else None
         chosen = None if target is None else _rows(target, part)
-        own = None if own is None else own.detach()[part]
-        total = ColumnTiles.apply(anchors[part], columns, scale, own, chosen, same, power, memory)
+        total = ColumnTiles.apply(anchors[part], columns, scale, paired, chosen, same, power, memory)
         return (total if columns.sharded else batch.total(total)) / max(1, len(batch))
 
     count, total = len(batch), anchors.new_zeros(())
-    ids = batch.ids.repeat(repeats)
-    for view in range(repeats):
+    ids = batch.ids.repeat(views)
+    for view in range(views):
         part = slice(view * count + batch.mine.start, view * count + batch.mine.stop)
-        same = SameItem(ids[part], ids)
+        own_first = (view + 1) % views * count + batch.mine.start if own else None
         chosen = None if target is None else _rows(target, part)
-        own_part = None if own is None else own[part]
-        total = total + RowBlocks.apply(anchors[part], columns, scale, own_part, chosen, same, power, memory)
-    return batch.total(total) / max(1, count * repeats)
+        same = SameItem(ids[part], ids)
+        total = total + RowBlocks.apply(anchors[part], columns, scale, own_first, chosen, same, power, memory)
+    return batch.total(total) / max(1, count * views)
 
 
 def _rows(target: Target, part: slice) -> Target:
-    own = None if target.own is None else target.own.detach()[part]
     columns = None if target.columns is None else target.columns.detach()
-    return Target(target.anchors.detach()[part], columns, target.scale.detach(), own)
+    return Target(target.anchors.detach()[part], columns, target.scale.detach())

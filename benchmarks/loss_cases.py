@@ -1,0 +1,205 @@
+"""One loss, forward and backward, in a process of its own, so that its peak memory is its own too.
+
+`benchmarks.objectives` starts this module with a case as JSON and reads the measurement, JSON too, from its output.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from crossdistill.objectives import CMC, CMCD, InfoNCE, SigLIP, TeacherColumns
+
+TAU = 0.1
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def naive_cmcd(student: Tensor, teacher: Tensor) -> Tensor:
+    """Symmetric CMC + CMD as one would write it: whole matrices and autograd."""
+    s, t = F.normalize(student, dim=1), F.normalize(teacher, dim=1)
+    logits, own = s @ t.T / TAU, torch.arange(len(s), device=s.device)
+    cmc = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    itself = torch.eye(len(s), dtype=torch.bool, device=s.device)
+    log_q = (s @ s.T / TAU).masked_fill(itself, float("-inf")).log_softmax(dim=1)
+    with torch.no_grad():
+        p = (t @ t.T / TAU).masked_fill(itself, float("-inf")).softmax(dim=1)
+    return cmc - (p * log_q.masked_fill(itself, 0.0)).sum(dim=1).mean()
+
+
+def compiled_cmcd(student: Tensor, teacher: Tensor) -> Tensor:
+    """The same through ``torch.compile``."""
+    loss: Tensor = torch.compile(naive_cmcd)(student, teacher)
+    return loss
+
+
+def naive_cmc(student: Tensor, teacher: Tensor) -> Tensor:
+    """Symmetric CMC alone."""
+    logits, own = F.normalize(student, dim=1) @ F.normalize(teacher, dim=1).T / TAU, torch.arange(len(student))
+    own = own.to(logits.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+def _clip(student: Tensor, teacher: Tensor) -> Tensor:
+    from open_clip.loss import ClipLoss
+
+    loss: Tensor = ClipLoss()(F.normalize(student, dim=1), F.normalize(teacher, dim=1), 1 / TAU)
+    return loss
+
+
+def _siglip(student: Tensor, teacher: Tensor) -> Tensor:
+    from open_clip.loss import SigLipLoss
+
+    rows = F.normalize(student, dim=1), F.normalize(teacher, dim=1)
+    loss: Tensor = SigLipLoss()(*rows, student.new_tensor(1 / TAU), student.new_tensor(-10.0))
+    return loss
+
+
+def _lightly(student: Tensor, teacher: Tensor) -> Tensor:
+    from lightly.loss import NTXentLoss
+
+    loss: Tensor = NTXentLoss(temperature=TAU)(student, teacher)
+    return loss
+
+
+def _metric_learning(student: Tensor, teacher: Tensor) -> Tensor:
+    from pytorch_metric_learning.losses import NTXentLoss
+
+    item = torch.arange(len(student)).repeat(2)
+    loss: Tensor = NTXentLoss(temperature=TAU)(torch.cat([student, teacher]), item)
+    return loss
+
+
+LOSSES: dict[str, tuple[Loss, bool]] = {  # and whether the teacher's side is trained too, as the peer's is
+    "cmcd, naive": (naive_cmcd, False),
+    "cmcd, naive, compiled": (compiled_cmcd, False),
+    "cmcd": (CMCD(TAU, cmd_weight=1.0), False),
+    "cmc, naive": (naive_cmc, True),
+    "cmc": (CMC(TAU), True),
+    "open_clip ClipLoss": (_clip, True),
+    "info_nce": (InfoNCE(TAU), True),
+    "lightly NTXentLoss": (_lightly, True),
+    "pytorch-metric-learning NTXentLoss": (_metric_learning, True),
+    "siglip": (SigLIP(TAU, learnable=False), True),
+    "open_clip SigLipLoss": (_siglip, True),
+}
+
+
+def memory_mb(field: str) -> float:
+    """VmRSS (now) or VmHWM (peak) of this process in MiB."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(field + ":"))
+
+
+def measure(prepare: Callable[[], Callable[[], Any]], repeats: int, device: str) -> dict[str, float]:
+    """The shortest time of several, and the most memory beyond what was there before preparing, in MiB."""
+    cuda = device.startswith("cuda")
+    if cuda:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() / 2**20
+    else:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts again from what is in use
+        before = memory_mb("VmRSS")
+    action, best = prepare(), float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        action()
+        if cuda:
+            torch.cuda.synchronize()
+        best = min(best, time.perf_counter() - started)
+    peak = torch.cuda.max_memory_allocated() / 2**20 if cuda else memory_mb("VmHWM")
+    return {"seconds": best, "extra_mb": peak - before, "peak_mb": peak}
+
+
+def in_batch(case: dict[str, Any]) -> dict[str, float]:
+    """A loss of ``batch`` rows of ``width``."""
+    loss, both = LOSSES[case["loss"]]
+    device, count, width = case["device"], case["batch"], case["width"]
+    if isinstance(loss, torch.nn.Module):
+        loss = loss.to(device)
+    generator = torch.Generator().manual_seed(0)
+
+    def tensors(rows: int) -> tuple[Tensor, Tensor]:
+        student, teacher = (torch.randn(rows, width, generator=generator).to(device) for _ in range(2))
+        return student.requires_grad_(), teacher.requires_grad_(both)
+
+    loss(*tensors(64)).backward()  # type: ignore[no-untyped-call]  # kernels and modules are loaded now
+    student, teacher = tensors(count)
+
+    def step() -> None:
+        student.grad = teacher.grad = None
+        loss(student, teacher).backward()  # type: ignore[no-untyped-call]
+
+    if case.get("warm"):
+        step()
+    return measure(lambda: step, case["repeats"], device)
+
+
+def whole_bank(case: dict[str, Any]) -> dict[str, float]:
+    """CMC, one way, of a batch against a memory-mapped float16 bank. What is mapped counts as memory too."""
+    device = torch.device(case["device"])
+    objective = CMC(TAU, symmetric=False, against="bank")
+    teacher = torch.randn(case["batch"], case["width"]).to(device)
+    student = (teacher + torch.randn(teacher.shape).to(teacher)).requires_grad_()
+    objective.prepare(TeacherColumns(torch.randn(64, case["width"])).to(device))
+    objective(student, teacher, torch.arange(len(teacher)).to(device)).backward()  # kernels are loaded now
+
+    def prepare() -> Callable[[], None]:
+        bank = np.load(case["bank"], mmap_mode="r")[: case["columns"]]
+        objective.prepare(TeacherColumns(bank).to(device))
+        ids = torch.arange(0, len(bank), len(bank) // len(teacher))[: len(teacher)].to(device)
+
+        def step() -> None:
+            student.grad = None
+            objective(student, teacher, ids).backward()
+
+        return step
+
+    return measure(prepare, case["repeats"], case["device"])
+
+
+def bare_products(case: dict[str, Any]) -> dict[str, float]:
+    """The two products that whole-bank CMC cannot do without, in float32, of tensors that lie ready in memory.
+
+    Columns come in the sizes of tile that the objective uses, or in one piece, whichever is faster.
+    """
+    batch, columns, width, device = case["batch"], case["columns"], case["width"], case["device"]
+    rows, whole = torch.randn(batch, width, device=device), torch.randn(columns, width, device=device)
+    best: dict[str, float] = {}
+    for size in (1024, columns):
+        logits, sums = torch.empty(batch, size, device=device), torch.zeros(batch, width, device=device)
+
+        def products(logits: Tensor = logits, sums: Tensor = sums, size: int = size) -> None:
+            for tile in whole.split(size):
+                torch.mm(rows, tile.T, out=logits)
+                sums.addmm_(logits, tile)
+
+        products()
+        measured = measure(lambda: products, case["repeats"], device)
+        best = measured if not best or measured["seconds"] < best["seconds"] else best
+    return best
+
+
+def product_rate(case: dict[str, Any]) -> dict[str, float]:
+    """Operations a second of one large float32 matrix product."""
+    first, second = (torch.randn(case["batch"], case["width"], device=case["device"]) for _ in range(2))
+    first @ second.T
+    measured = measure(lambda: lambda: first @ second.T, case["repeats"], case["device"])
+    return {**measured, "flops": 2 * case["batch"] ** 2 * case["width"] / measured["seconds"]}
+
+
+KINDS = {"in_batch": in_batch, "whole_bank": whole_bank, "bare_products": bare_products, "product_rate": product_rate}
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    request = json.loads(sys.argv[1])
+    print(json.dumps(KINDS[request["kind"]](request)))
