@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
 from crossdistill.files import write_json
 from crossdistill.pipeline.environment import describe_environment
 
@@ -70,6 +74,19 @@ def below(name: str, value: float, limit: float, unit: str, lowest: float = 0.0)
     reference = value if limit == float("inf") else limit
     holds = lowest <= value <= limit
     return Measurement(name=name, value=value, unit=unit, reference=reference, target=target, holds=holds)
+
+
+def show_table(measurements: list[Measurement]) -> None:
+    """All of them once more, below each other, on standard output."""
+    table = Table("measured", "value", "reference", "ratio", "wanted", "", box=box.SIMPLE_HEAD)
+    for column in table.columns[1:4]:
+        column.justify = "right"
+    for each in measurements:
+        ratio = f"{each.value / each.reference:.2f}" if each.reference else ""
+        verdict = "[green]holds" if each.holds else "[bold red]MISSED"
+        value, reference = (f"{number:.4g} {each.unit}" for number in (each.value, each.reference))
+        table.add_row(each.name, value, reference, ratio, each.target, verdict)
+    Console(width=160).print(table)
 
 
 def save(name: str, content: dict[str, Any]) -> Path:

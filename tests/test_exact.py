@@ -24,7 +24,7 @@ from crossdistill.objectives import (
     RobustCMC,
     TeacherColumns,
 )
-from crossdistill.objectives.core import column_tiles, row_blocks
+from crossdistill.objectives.core import column_tiles, fused, row_blocks
 from crossdistill.objectives.core.rows import unit_rows
 from crossdistill.objectives.core.same_item import SameItem
 
@@ -266,13 +266,34 @@ def test_same_items_are_found_in_any_block(items: int, size: int) -> None:
 
 
 def test_tiles_follow_the_memory_budget() -> None:
-    assert row_blocks.block_rows(64 * 2**20, 8192, 2, 4) == 512
+    assert row_blocks.block_rows(64 * 2**20, 8192, 2, 4) == 256
     assert row_blocks.block_rows(2**20, 8192, 2, 4) == 16
     assert row_blocks.block_rows(1, 8192, 2, 4) == 1
     anchors = torch.zeros(256, 512)
     assert column_tiles.tile_columns(64 * 2**20, anchors) == 1024
     assert column_tiles.tile_columns(2**20, anchors) == 204
     assert column_tiles.tile_columns(1, anchors) == 1
+
+
+def test_where_compiling_fails_the_tiles_run_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> Callable[..., object]:
+        def call(*_: object) -> object:
+            raise RuntimeError("no compiler here")
+
+        return call
+
+    monkeypatch.setattr(fused, "worth_compiling", lambda _: True)
+    monkeypatch.setattr(torch, "compile", broken)
+    calls = []
+
+    @fused.fused
+    def double(values: Tensor) -> Tensor:
+        calls.append(1)
+        return values * 2
+
+    for _ in range(2):
+        assert torch.equal(double(torch.ones(3)), torch.full((3,), 2.0))
+    assert len(calls) == 2
 
 
 def test_nothing_of_the_size_of_the_batch_squared_is_kept_for_the_backward_pass() -> None:

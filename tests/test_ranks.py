@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from crossdistill.objectives import InfoNCE, Objective, ObjectiveConfig, TeacherColumns
+from crossdistill.objectives import CMCD, InfoNCE, Objective, ObjectiveConfig, TeacherColumns
+from crossdistill.training.gradient_cache import embed_in_parts
 from test_objectives import VARIANTS
 
 ROWS = {2: [5, 2], 3: [3, 4, 0]}  # of each rank: uneven, and one without any
@@ -22,15 +24,18 @@ PAIRS, INPUT, WIDTH = 30, 6, 8
 class Step(nn.Module):
     """A student and its objective in one module, so that DDP averages the parameters of both."""
 
-    def __init__(self, objective: Objective) -> None:
+    def __init__(self, objective: Objective, parts: int = 0) -> None:
         super().__init__()
+        self.parts = parts
         torch.manual_seed(0)
         self.student = nn.Sequential(nn.Linear(INPUT, 12), nn.Tanh(), nn.Linear(12, WIDTH))
         self.objective = objective
 
     def forward(self, inputs: Tensor, teacher: Tensor, ids: Tensor) -> Tensor:
-        if isinstance(self.objective, InfoNCE):  # two views through one network
-            value: Tensor = self.objective(self.student(inputs), self.student(inputs + 0.3), ids)
+        if self.parts:
+            value: Tensor = self.objective(embed_in_parts(self.student, inputs, self.parts), teacher, ids)
+        elif isinstance(self.objective, InfoNCE):  # two views through one network
+            value = self.objective(self.student(inputs), self.student(inputs + 0.3), ids)
         else:
             value = self.objective(self.student(inputs), teacher, ids)
         return value
@@ -46,9 +51,18 @@ def data() -> tuple[Tensor, Tensor, Tensor]:
     return inputs, teacher, ids
 
 
-def build(config: Any, columns: TeacherColumns) -> nn.Module:
-    objective = InfoNCE() if config == "info_nce" else ObjectiveConfig.model_validate(config).build()
-    step = Step(objective).double()
+EXTRA: dict[str, Callable[[], Step]] = {
+    "info_nce": lambda: Step(InfoNCE()),
+    "gradient caching": lambda: Step(CMCD(), parts=2),
+}
+
+
+def build(config: Any, columns: TeacherColumns) -> Step:
+    if isinstance(config, str) and config in EXTRA:
+        step = EXTRA[config]().double()
+    else:
+        step = Step(ObjectiveConfig.model_validate(config).build()).double()
+    objective = step.objective
     objective.prepare(columns)
     return step
 
@@ -72,7 +86,7 @@ def work(rank: int, world: int, folder: str) -> None:
     rows = slice(first, first + ROWS[world][rank])
     _, teacher, ids = data()
     found = {}
-    for name, config in {**VARIANTS, "info_nce": "info_nce"}.items():
+    for name, config in {**VARIANTS, **{name: name for name in EXTRA}}.items():
         step = build(config, TeacherColumns(teacher, ids))
         found[name] = results(DistributedDataParallel(step), rows)
     for name, config in SHARDED.items():
@@ -99,10 +113,10 @@ def ranks(
     return [torch.load(Path(folder) / f"rank{rank}.pt", weights_only=True) for rank in range(world)]
 
 
-@pytest.mark.parametrize("name", [*VARIANTS, "info_nce", *(f"{name}, sharded" for name in SHARDED)])
+@pytest.mark.parametrize("name", [*VARIANTS, *EXTRA, *(f"{name}, sharded" for name in SHARDED)])
 def test_many_ranks_equal_one_process(ranks: list[dict[str, dict[str, Tensor]]], name: str) -> None:
     _, teacher, ids = data()
-    config = "info_nce" if name == "info_nce" else VARIANTS[name.removesuffix(", sharded")]
+    config = name if name in EXTRA else VARIANTS[name.removesuffix(", sharded")]
     expected = results(build(config, TeacherColumns(teacher, ids)), slice(0, 7))
     assert float(max(gradient.abs().max() for key, gradient in expected.items() if key != "value")) > 1e-6
     for rank in ranks:

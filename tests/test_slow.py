@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from crossdistill.objectives import CMCD, SEED, RobustCMC, TeacherColumns
+from crossdistill.objectives.core import fused
 from crossdistill.pipeline import demo_config, run
 
 ROOT = Path(__file__).parents[1]
@@ -36,3 +40,40 @@ def test_the_three_stages_example_runs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "crossdistill", "run", str(ROOT / "examples" / "three_stages.yaml"), *short]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert "report:" in output
+
+
+def test_the_objective_under_ddp_gives_the_same_losses_on_any_number_of_processes() -> None:
+    outputs = []
+    for count in (1, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+        done = subprocess.run(
+            [*command, str(ROOT / "examples" / "objective_under_ddp.py")], check=True, capture_output=True, text=True
+        )
+        outputs.append([line for line in done.stdout.splitlines() if line.startswith("epoch")])
+    assert len(outputs[0]) == 5
+    assert outputs[0] == outputs[1]
+
+
+def test_compiled_tiles_equal_eager_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU runs, compiled for the CPU here."""
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on a CPU")
+    student, teacher, ids = torch.randn(300, 16), torch.randn(300, 16), torch.arange(300)
+    objectives = [CMCD(), CMCD(cmd_form="to_teacher", against="bank"), SEED(), RobustCMC()]
+    results: list[list[torch.Tensor]] = []
+    for compiled in (False, True):
+        monkeypatch.setattr(fused, "worth_compiling", lambda _, compiled=compiled: compiled)
+        monkeypatch.setattr(fused._log, "debug", _fail)
+        results.append([])
+        for objective in objectives:
+            objective.prepare(TeacherColumns(teacher))
+            rows = student.clone().requires_grad_()
+            value = objective(rows, teacher, ids)
+            value.backward()
+            results[-1] += [value.detach(), rows.grad]  # type: ignore[list-item]
+    for eager, fast in zip(*results, strict=True):
+        torch.testing.assert_close(fast, eager, rtol=1e-5, atol=1e-6)
+
+
+def _fail(*arguments: object) -> None:
+    raise AssertionError(f"compiling failed: {arguments}")

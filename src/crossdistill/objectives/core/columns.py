@@ -13,7 +13,7 @@ from torch import Tensor
 from crossdistill.objectives.core.ranks import gather, reduce_, row_counts
 from crossdistill.objectives.core.same_item import SameItem, SortedIds
 
-_CHUNK = 16_384  # rows whose lengths are taken at once
+_CHUNK = 2048  # rows at once, where all of them are gone through
 _SHORTEST = 1e-6  # as rows.epsilon_of float32
 
 
@@ -51,12 +51,13 @@ class TeacherColumns:
         device = embeddings.device
         self.ids = ids.to(device)
         self._sorted = SortedIds.of(self.ids)
-        lengths = [
-            torch.linalg.vector_norm(self.embeddings[start : start + _CHUNK], dim=1, dtype=torch.float64)
-            for start in range(0, len(embeddings), _CHUNK)
-        ]
-        length = torch.cat(lengths) if lengths else torch.zeros(0, dtype=torch.float64, device=device)
-        self._inverse_length = length.clamp(min=_SHORTEST).reciprocal()
+        length = torch.empty(len(embeddings), dtype=torch.float64, device=device)
+        # One buffer for all chunks: temporaries of this size, freed one by one, leave the heap in pieces.
+        buffer = torch.empty(min(_CHUNK, len(embeddings)), self.width, dtype=torch.float64, device=device)
+        for start in range(0, len(embeddings), _CHUNK):
+            chunk = self.embeddings[start : start + _CHUNK]
+            torch.linalg.vector_norm(buffer[: len(chunk)].copy_(chunk), dim=1, out=length[start : start + _CHUNK])
+        self._inverse_length = length.clamp_(min=_SHORTEST).reciprocal_()
 
     def __len__(self) -> int:
         return len(self.embeddings)

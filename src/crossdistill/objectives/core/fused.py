@@ -13,16 +13,18 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _log = logging.getLogger(__name__)
 
 
-def fused(function: _Function) -> _Function:
-    """Compiles ``function`` for tensors on a GPU; on a CPU, or where compiling fails, it runs as it is.
+def worth_compiling(tensor: torch.Tensor) -> bool:
+    """On a CPU the tiles stay in the cache, where fusing brings nothing."""
+    return tensor.device.type == "cuda"
 
-    The first argument decides the device. On a CPU the tiles stay in the cache, where fusing brings nothing.
-    """
+
+def fused(function: _Function) -> _Function:
+    """Compiles ``function``, whose first argument is a tensor, for a GPU; where compiling fails it runs as it is."""
     compiled: list[Callable[..., Any] | None] = []
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
-        if arguments[0].device.type != "cuda":
+        if not worth_compiling(arguments[0]):
             return function(*arguments)
         if not compiled:
             compiled.append(torch.compile(function, dynamic=True))
@@ -30,7 +32,11 @@ def fused(function: _Function) -> _Function:
             return function(*arguments)
         try:
             return compiled[0](*arguments)
-        except Exception as error:  # no compiler, no Triton, an unsupported card: the loss is the same without
+        except torch.OutOfMemoryError:
+            raise
+        except (
+            Exception
+        ) as error:  # no compiler, no Triton, an unsupported card: it compiles before it changes anything
             _log.debug("the tiles run without torch.compile: %s", error)
             compiled[0] = None
             return function(*arguments)

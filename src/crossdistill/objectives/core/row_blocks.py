@@ -15,7 +15,7 @@ from torch import Tensor
 from crossdistill.objectives.core.fused import fused
 from crossdistill.objectives.core.same_item import EXCLUDED, SameItem
 
-_LARGEST_BLOCK = 512  # rows: a larger block brings no speed
+_LARGEST_BLOCK = 256  # rows: a larger block brings hardly any speed
 
 
 class Target(NamedTuple):
@@ -106,17 +106,23 @@ class RowBlocks(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        rows: Tensor,
+        anchors: Tensor | None,
         columns: Tensor,
         scale: Tensor,
+        part: slice,
         own_first: int | None,
         target: Target | None,
         same: SameItem,
         power: float,
         memory: int,
     ) -> Tensor:
-        """Rows ``(B, d)``, columns ``(N, d)``, scale scalar to a scalar; row i's own column is ``own_first + i``."""
+        """Anchors ``(B, d)``, of which ``part`` are this rank's rows, columns ``(N, d)``, scale scalar to a scalar.
+
+        Without anchors these are the columns themselves. The own column of the i-th row is ``own_first + i``.
+        """
         need_rows, need_columns, need_scale = ctx.needs_input_grad[:3]
+        need_rows = need_columns if anchors is None else need_rows
+        rows = (columns if anchors is None else anchors)[part]
         own = None if own_first is None else slice(own_first, own_first + len(rows))
         block = block_rows(memory, len(columns), 1 if target is None else 2, rows.element_size())
         block = max(1, min(block, len(rows)))
@@ -124,37 +130,41 @@ class RowBlocks(torch.autograd.Function):
         wanted_buffer = None if target is None else torch.empty_like(buffer)
         own_logits = own_logit(rows, None if own is None else columns[own], scale)
         losses = torch.empty_like(own_logits)
-        row_gradient = torch.empty_like(rows) if need_rows or need_scale else None
         column_gradient = torch.zeros_like(columns) if need_columns else None
-        own_weight = torch.empty_like(own_logits)
+        anchor_gradient = torch.zeros_like(anchors) if anchors is not None and need_rows else None
+        row_gradient = column_gradient if anchors is None else anchor_gradient
+        # d loss / d scale needs no pass of its own: the logits are linear in the rows and in the scale alike.
+        scale_gradient = torch.zeros_like(scale) if need_scale else None
 
         for number, cells in enumerate(same.blocks_of_rows(block)):
-            part = slice(number * block, (number + 1) * block)
-            logits = torch.mm(rows[part] * scale, columns.T, out=buffer[: len(rows[part])])
+            chosen = slice(number * block, (number + 1) * block)
+            logits = torch.mm(rows[chosen] * scale, columns.T, out=buffer[: len(rows[chosen])])
             cells.exclude_(logits)
             if target is None or target.columns is None or wanted_buffer is None:
-                losses[part], own_weight[part] = _contrast_(logits, own_logits[part], power)
+                losses[chosen], own_weight = _contrast_(logits, own_logits[chosen], power)
             else:
-                anchors = target.anchors[part] * target.scale
-                wanted = torch.mm(anchors, target.columns.T, out=wanted_buffer[: len(anchors)])
+                wanted_rows = target.anchors[chosen] * target.scale
+                wanted = torch.mm(wanted_rows, target.columns.T, out=wanted_buffer[: len(logits)])
                 cells.exclude_(wanted)
-                wanted_own = own_logits.new_full((len(anchors),), EXCLUDED)
-                if own is not None:
-                    wanted_own = own_logit(anchors, target.columns[own][part], scale.new_ones(()))
-                losses[part], own_weight[part] = _match_(logits, own_logits[part], wanted, wanted_own)
-            if row_gradient is not None:
-                torch.mm(logits, columns, out=row_gradient[part])
+                wanted_columns = None if own is None else target.columns[own][chosen]
+                wanted_own = own_logit(wanted_rows, wanted_columns, torch.ones_like(scale))
+                losses[chosen], own_weight = _match_(logits, own_logits[chosen], wanted, wanted_own)
+            own_columns = None if own is None else columns[own][chosen]
+            if row_gradient is not None or scale_gradient is not None:
+                of_rows = logits @ columns
+                if own_columns is not None:
+                    of_rows.addcmul_(own_columns, own_weight[:, None])
+                if scale_gradient is not None:
+                    scale_gradient += (of_rows * rows[chosen]).sum()
+                if row_gradient is not None:
+                    row_gradient[part][chosen] += of_rows
             if column_gradient is not None:
-                column_gradient.addmm_(logits.T, rows[part])
+                column_gradient.addmm_(logits.T, rows[chosen])
+                if own is not None:
+                    column_gradient[own][chosen].addcmul_(rows[chosen], own_weight[:, None])
 
-        if own is not None and row_gradient is not None:
-            row_gradient.addcmul_(columns[own], own_weight[:, None])
-        if own is not None and column_gradient is not None:
-            column_gradient[own].addcmul_(rows, own_weight[:, None])
-        # d loss / d scale needs no pass of its own: the logits are linear in the rows and in the scale alike.
-        scale_gradient = (row_gradient * rows).sum() if row_gradient is not None and need_scale else None
         ctx.save_for_backward(
-            row_gradient.mul_(scale) if row_gradient is not None and need_rows else None,
+            None if anchor_gradient is None else anchor_gradient.mul_(scale),
             None if column_gradient is None else column_gradient.mul_(scale),
             scale_gradient,
         )
@@ -164,4 +174,12 @@ class RowBlocks(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of the forward pass times that of the sum."""
         refuse_second_derivatives()
-        return *(None if each is None else each * gradient for each in ctx.saved_tensors), None, None, None, None, None
+        return (
+            *(None if each is None else each * gradient for each in ctx.saved_tensors),
+            None,
+            None,
+            None,
+            None,
+            None,
+            None,
+        )

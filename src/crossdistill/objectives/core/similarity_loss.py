@@ -74,7 +74,8 @@ def similarity_loss(
         own_first = (view + 1) % views * count + batch.mine.start if own else None
         chosen = None if target is None else _rows(target, part)
         same = SameItem(ids[part], ids)
-        total = total + RowBlocks.apply(anchors[part], columns, scale, own_first, chosen, same, power, memory)
+        rows = None if anchors is columns else anchors  # one gradient instead of two where they are the same
+        total = total + RowBlocks.apply(rows, columns, scale, part, own_first, chosen, same, power, memory)
     return batch.total(total) / max(1, count * views)
 
 
