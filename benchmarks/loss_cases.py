@@ -79,10 +79,10 @@ def _metric_learning(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, tuple[Loss, bool]] = {  # and whether the teacher's side is trained too, as the peer's is
-    "cmcd, naive": (naive_cmcd, False),
-    "cmcd, naive, compiled": (compiled_cmcd, False),
-    "cmcd": (CMCD(TAU, cmd_weight=1.0), False),
-    "cmc, naive": (naive_cmc, True),
+    "whole matrices": (naive_cmcd, False),
+    "whole matrices, compiled": (compiled_cmcd, False),
+    "cmc + cmd": (CMCD(TAU, cmd_weight=1.0), False),
+    "cmc in whole matrices": (naive_cmc, True),
     "cmc": (CMC(TAU), True),
     "open_clip ClipLoss": (_clip, True),
     "info_nce": (InfoNCE(TAU), True),
@@ -120,28 +120,41 @@ def measure(prepare: Callable[[], Callable[[], Any]], repeats: int, device: str)
     return {"seconds": best, "extra_mb": peak - before, "peak_mb": peak}
 
 
-def in_batch(case: dict[str, Any]) -> dict[str, float]:
-    """A loss of ``batch`` rows of ``width``."""
-    loss, both = LOSSES[case["loss"]]
-    device, count, width = case["device"], case["batch"], case["width"]
+def _loss_step(name: str, case: dict[str, Any]) -> Callable[[], None]:
+    """Forward and backward of a loss; its kernels and modules are loaded by then."""
+    loss, both = LOSSES[name]
+    device, generator = case["device"], torch.Generator().manual_seed(0)
     if isinstance(loss, torch.nn.Module):
         loss = loss.to(device)
-    generator = torch.Generator().manual_seed(0)
 
     def tensors(rows: int) -> tuple[Tensor, Tensor]:
-        student, teacher = (torch.randn(rows, width, generator=generator).to(device) for _ in range(2))
+        student, teacher = (torch.randn(rows, case["width"], generator=generator).to(device) for _ in range(2))
         return student.requires_grad_(), teacher.requires_grad_(both)
 
-    loss(*tensors(64)).backward()  # type: ignore[no-untyped-call]  # kernels and modules are loaded now
-    student, teacher = tensors(count)
+    loss(*tensors(64)).backward()  # type: ignore[no-untyped-call]
+    student, teacher = tensors(case["batch"])
 
     def step() -> None:
         student.grad = teacher.grad = None
         loss(student, teacher).backward()  # type: ignore[no-untyped-call]
 
-    if case.get("warm"):
-        step()
-    return measure(lambda: step, case["repeats"], device)
+    return step
+
+
+def in_batch(case: dict[str, Any]) -> dict[str, float]:
+    """A loss of ``batch`` rows of ``width``."""
+    step = _loss_step(case["loss"], case)
+    return measure(lambda: step, case["repeats"], case["device"])
+
+
+def in_turns(case: dict[str, Any]) -> dict[str, float]:
+    """Times of several losses that take turns, as the machine's speed changes over time; of each its best turn."""
+    steps = {name: _loss_step(name, case) for name in case["losses"]}
+    best = dict.fromkeys(steps, float("inf"))
+    for _ in range(case["repeats"]):
+        for name, step in steps.items():
+            best[name] = min(best[name], measure(lambda step=step: step, 1, case["device"])["seconds"])
+    return best
 
 
 def _bank_step(case: dict[str, Any], columns: TeacherColumns) -> Callable[[], None]:

@@ -1,6 +1,6 @@
 """Time and memory of the tiled objectives against whole matrices and against other packages' losses.
 
-    python -m benchmarks.objectives            # about eight minutes on 2 cores, with 12 GiB for the peers
+    python -m benchmarks.objectives            # about six minutes on 2 cores
     python -m benchmarks.objectives --quick    # smaller sizes, within a minute
     python -m benchmarks.objectives --device cuda
 
@@ -66,42 +66,41 @@ class Bench:
             print(f"measured: {measurement.name}", file=sys.stderr, flush=True)
         self.shown.append(measurement)
 
+    def compare(self, own: str, other: str, batch: int, repeats: int, memory: float) -> dict[str, float]:
+        """Time in turns, memory in processes of their own. ``memory`` is the share of the other's that is wanted."""
+        seconds = self.run("in_turns", losses=[own, other], batch=batch, repeats=repeats)
+        ours, theirs = (self.run("in_batch", loss=loss, batch=batch, repeats=1) for loss in (own, other))
+        name = f"{own}, batch {batch}, against {other}"
+        self.show(at_most(f"{name}: time", seconds[own], seconds[other], "s", 1.0))
+        self.show(at_most(f"{name}: extra memory", ours["extra_mb"], theirs["extra_mb"], "MiB", memory))
+        return seconds
+
     def against_naive(self, batch: int, repeats: int) -> None:
         """Symmetric CMC + CMD against whole matrices."""
-        losses = ("cmcd", "cmcd, naive")
-        ours, naive = (self.run("in_batch", loss=loss, batch=batch, repeats=repeats) for loss in losses)
-        name = f"cmc + cmd, batch {batch}, against whole matrices"
-        self.show(at_most(f"{name}: time", ours["seconds"], naive["seconds"], "s", 1.0))
-        self.show(at_most(f"{name}: extra memory", ours["extra_mb"], naive["extra_mb"], "MiB", 0.1))
+        seconds = self.compare("cmc + cmd", "whole matrices", batch, repeats, 0.1)
         if self.device.startswith("cuda"):
             product = self.run("product_rate", batch=batch)
             # Products of B x B x d that it needs: logits and gradient of both directions of CMC; of CMD the student's
             # and the teacher's logits, and the gradient to both sides.
-            share = 8 * 2 * batch**2 * WIDTH / ours["seconds"] / product["flops"]
-            self.show(below(f"{name}: share of the matrix rate", share, float("inf"), ""))
-            compiled = self.run("in_batch", loss="cmcd, naive, compiled", batch=batch, warm=True)
-            self.show(at_most(f"{name}, compiled: time", ours["seconds"], compiled["seconds"], "s", 1.0))
-            self.show(at_most(f"{name}, compiled: extra memory", ours["extra_mb"], compiled["extra_mb"], "MiB", 0.1))
+            share = 8 * 2 * batch**2 * WIDTH / seconds["cmc + cmd"] / product["flops"]
+            name = f"cmc + cmd, batch {batch}: share of the matrix rate"
+            self.show(below(name, share, float("inf"), ""))
+            self.compare("cmc + cmd", "whole matrices, compiled", batch, repeats, 0.1)
 
     def against_peers(self, batch: int, smaller: int) -> None:
         """The contrastive losses of other packages, on the same tensors."""
-        measured: dict[tuple[str, int], dict[str, float]] = {}
+        self.compare("cmc", "cmc in whole matrices", batch, 3, 1.0)
         for peer, (package, own) in PEERS.items():
             if importlib.util.find_spec(package) is None:
                 print(f"{peer} is left out: pip install 'crossdistill[peers]'", file=sys.stderr)
                 continue
-            rows = smaller if package == "pytorch_metric_learning" else batch  # it takes over 20 GB at 8,192
-            theirs = self.run("in_batch", loss=peer, batch=rows)
-            if (own, rows) not in measured:
-                measured[own, rows] = self.run("in_batch", loss=own, batch=rows)
-            ours = measured[own, rows]
-            name = f"{own}, batch {rows}, against {peer}"
-            self.show(at_most(f"{name}: time", ours["seconds"], theirs["seconds"], "s", 1.0))
-            self.show(at_most(f"{name}: extra memory", ours["extra_mb"], theirs["extra_mb"], "MiB", 1.0))
+            # pytorch-metric-learning's memory grows with the cube of the batch.
+            rows = smaller if package == "pytorch_metric_learning" else batch
+            self.compare(own, peer, rows, 3, 1.0)
 
     def large_batch(self, batch: int, limit_mb: float) -> None:
         """A batch whose matrices would not fit."""
-        ours = self.run("in_batch", loss="cmcd", batch=batch, repeats=1)
+        ours = self.run("in_batch", loss="cmc + cmd", batch=batch, repeats=1)
         name = f"cmc + cmd, batch {batch}"
         self.show(below(f"{name}: whole process at its peak", ours["peak_mb"], limit_mb, "MiB"))
         self.show(below(f"{name}: time", ours["seconds"], float("inf"), "s"))
@@ -130,7 +129,7 @@ class Bench:
     def growth(self, batch: int) -> None:
         """Time and memory of CMC + CMD over three octaves of batch size."""
         sizes = [batch // 8, batch // 4, batch // 2, batch]
-        grown = [self.run("in_batch", loss="cmcd", batch=size) for size in sizes]
+        grown = [self.run("in_batch", loss="cmc + cmd", batch=size) for size in sizes]
         self.exponent("cmc + cmd: time against batch size", sizes, grown, "seconds", 2.1)
         self.exponent("cmc + cmd: extra memory against batch size", sizes, grown, "extra_mb", 1.1)
 
@@ -155,7 +154,7 @@ def main() -> None:
         bench.bank(256, 65_536 if quick else 262_144, Path(folder), quick=quick)
     if not quick:
         bench.growth(8192)
-        bench.against_peers(8192, 2048)
+        bench.against_peers(8192, 256)
         bench.large_batch(32_768, 1536)
     if not arguments.json:
         show_table(bench.shown)

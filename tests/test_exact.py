@@ -17,11 +17,16 @@ from crossdistill.objectives import (
     CMC,
     CMCD,
     CMD,
+    MMD,
+    PKT,
+    RKD,
     SEED,
+    SP,
     FeatureStatistics,
     InfoNCE,
     Objective,
     RobustCMC,
+    SigLIP,
     TeacherColumns,
 )
 from crossdistill.objectives.core import column_tiles, fused, row_blocks
@@ -125,7 +130,10 @@ def test_tiles_equal_whole_matrices(
     student, teacher = (torch.randn(rows, width, generator=generator, dtype=dtype) for _ in range(2))
     bank = torch.randn(columns, width, generator=generator, dtype=dtype) if with_bank and kind != "cmd within" else None
     ids = torch.randint(0, items, (rows,), generator=generator)
-    bank_ids = torch.randint(0, items, (columns,), generator=generator) if bank is not None else None
+    bank_ids = None
+    if bank is not None:  # which holds the items of the batch
+        bank_ids = torch.randint(0, items, (columns,), generator=generator)
+        ids = bank_ids[torch.randint(0, columns, (rows,), generator=generator)]
     check(kind, student, teacher, ids, bank, bank_ids, memory_mb, 1e-10 if double else 1e-5)
 
 
@@ -134,6 +142,17 @@ def test_tiles_equal_whole_matrices_at_a_real_size(kind: str) -> None:
     student, teacher = torch.randn(700, 64), torch.randn(700, 64)
     bank, bank_ids = (None, None) if kind == "cmd within" else (torch.randn(5000, 64), torch.arange(5000))
     check(kind, student, teacher, torch.arange(700), bank, bank_ids, 1.0, 1e-5)
+
+
+@pytest.mark.parametrize("objective", [PKT, SP, MMD, RKD, SigLIP])
+def test_the_other_pairwise_objectives_in_blocks_equal_one_block(objective: type[Objective]) -> None:
+    student, teacher = torch.randn(40, 6, dtype=torch.float64, requires_grad=True), torch.randn(40, 6).double()
+    results = []
+    for memory_mb in (64.0, 0.01, TINY):
+        value = objective(memory_mb=memory_mb).double()(student, teacher)  # type: ignore[call-arg]
+        results.append((value.detach(), *torch.autograd.grad(value, student)))
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0], rtol=1e-10, atol=1e-12)
 
 
 def test_a_whole_bank_is_what_a_batch_of_everything_would_be() -> None:

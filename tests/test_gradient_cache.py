@@ -39,7 +39,7 @@ def test_parts_give_the_gradients_of_the_whole(size: int) -> None:
 def test_dropout_draws_the_same_in_both_passes() -> None:
     encoder = network(nn.Dropout(0.5))
     torch.manual_seed(3)
-    expected = gradients(encoder, torch.cat([encoder(part) for part in ITEMS.split(4)]), TEACHER)
+    expected = gradients(encoder, torch.cat([encoder(part) for part in ITEMS.tensor_split(3)]), TEACHER)
     torch.manual_seed(3)
     torch.testing.assert_close(gradients(encoder, embed_in_parts(encoder, ITEMS, 4), TEACHER), expected)
 
@@ -50,7 +50,11 @@ def test_no_activation_of_more_than_one_part_is_in_memory() -> None:
     kept: list[tuple[int, ...]] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each.shape) or each, lambda each: each):
         embed_in_parts(encoder, ITEMS, 4)
-    assert not [shape for shape in kept if shape[-1:] == (10,) and len(shape) > 1 and shape[0] > 4]
+    assert not [shape for shape in kept if len(shape) == 2 and shape[1] == 10], "hidden layers are not kept"
+    kept.clear()
+    with torch.autograd.graph.saved_tensors_hooks(lambda each: kept.append(each.shape) or each, lambda each: each):
+        encoder(ITEMS)
+    assert [shape for shape in kept if len(shape) == 2 and shape[1] == 10], "as they are without caching"
 
 
 def test_batch_normalisation_is_refused_unless_it_is_wanted_per_part() -> None:
@@ -64,11 +68,37 @@ def test_batch_normalisation_is_refused_unless_it_is_wanted_per_part() -> None:
 def test_batch_normalisation_per_part_moves_its_statistics_once() -> None:
     ours = network(nn.BatchNorm1d(10))
     theirs = copy.deepcopy(ours)
-    expected = gradients(theirs, torch.cat([theirs(part) for part in ITEMS.split(4)]), TEACHER)
+    expected = gradients(theirs, torch.cat([theirs(part) for part in ITEMS.tensor_split(3)]), TEACHER)
     result = gradients(ours, embed_in_parts(ours, ITEMS, 4, batch_norm="per_part"), TEACHER)
     torch.testing.assert_close(result, expected)
     for mine, other in zip(ours.buffers(), theirs.buffers(), strict=True):
         torch.testing.assert_close(mine, other)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(10), nn.utils.parametrizations.spectral_norm(nn.Linear(10, 10))])
+def test_buffers_are_the_same_in_both_passes_and_backward_may_run_again(layer: nn.Module) -> None:
+    """Running statistics and the vectors of a spectral norm move in the first pass, and in that one alone."""
+    ours = network(copy.deepcopy(layer))
+    theirs = copy.deepcopy(ours)
+    expected = gradients(theirs, torch.cat([theirs(part) for part in ITEMS.tensor_split(3)]), TEACHER)
+    loss = CMCD()(embed_in_parts(ours, ITEMS, 4, batch_norm="per_part"), TEACHER)
+    for _ in range(2):
+        ours.zero_grad()
+        loss.backward(retain_graph=True)
+        found = [parameter.grad.clone() for parameter in ours.parameters() if parameter.grad is not None]
+        torch.testing.assert_close((loss.detach(), found), expected)
+    for mine, other in zip(ours.buffers(), theirs.buffers(), strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_parts_are_even_so_that_none_is_a_single_item() -> None:
+    encoder = network(nn.BatchNorm1d(10))
+    assert embed_in_parts(encoder, ITEMS[:9], 4, batch_norm="per_part").shape == (9, 4)  # 3, 3, 3 and not 4, 4, 1
+    with pytest.raises(ConfigError, match="two items or more"):
+        embed_in_parts(encoder, ITEMS, 1, batch_norm="per_part")
+    for size, batch_norm in ((0, "refuse"), (4, "per-part")):
+        with pytest.raises(ConfigError, match="refuse or per_part"):
+            embed_in_parts(encoder, ITEMS, size, batch_norm=batch_norm)  # type: ignore[arg-type]
 
 
 def test_without_gradients_it_is_the_encoder() -> None:

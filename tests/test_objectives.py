@@ -125,38 +125,54 @@ def test_kd_equals_the_reference_with_the_clusters_it_found() -> None:
     compare(objective, lambda s, t, ids: references.kd(s, t, ids, centres, 0.3), None)
 
 
-def test_crd_equals_the_reference_with_the_memory_and_the_negatives_it_drew() -> None:
+@pytest.mark.parametrize("projection", [None, 3])
+def test_crd_equals_the_reference_with_the_memory_and_the_negatives_it_drew(projection: int | None) -> None:
     student, teacher = data(count=8)
     bank_ids = torch.tensor([10, 11, 12, 13, 14, 15, 16, 17])
-    objective = CRD(negatives=5, temperature=0.3)
-    objective.prepare(TeacherColumns(teacher.float(), bank_ids))
-    start = objective.student_memory.clone()
+    objective = CRD(projection, negatives=5, temperature=0.3).double()
+    objective.prepare(TeacherColumns(teacher, bank_ids))
+    objective = objective.double()
+    start = objective.student_memory.clone(), objective.teacher_memory.clone()
     rows = torch.tensor([6, 1, 3])
     drawn = objective._draw(rows)
     assert drawn.shape == (3, 5)
     assert not bool((drawn == rows[:, None]).any())
 
-    value = objective(student[rows], teacher[rows], bank_ids[rows])
-    expected = 0.0
-    for anchors, memory in ((student, torch.stack([references.unit(t) for t in teacher])), (teacher, start)):
+    def term(anchors: list[Tensor], memory: Tensor) -> Tensor:
         exponentials = [
-            [
-                torch.exp((references.unit(anchors[i]) * memory[j].double()).sum() / 0.3)
-                for j in [int(i), *drawn[k].tolist()]
-            ]
-            for k, i in enumerate(rows)
+            [torch.exp((anchor * memory[j]).sum() / 0.3) for j in [int(i), *drawn[k].tolist()]]
+            for k, (i, anchor) in enumerate(zip(rows, anchors, strict=True))
         ]
         z = 8 * sum(float(e.detach()) for row in exponentials for e in row) / 18
-        for row in exponentials:
-            h = [e / z / (e / z + 5 / 8) for e in row]
-            expected = expected - (torch.log(h[0]) + sum(torch.log(1 - each) for each in h[1:])) / 3
-    torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6)
-    moved = references.unit(0.5 * start[3].double() + 0.5 * references.unit(student[3]))
-    torch.testing.assert_close(objective.student_memory[3].double(), moved.detach(), rtol=1e-5, atol=1e-6)
-    assert torch.equal(objective.student_memory[0], start[0])
+        h = [[e / z / (e / z + 5 / 8) for e in row] for row in exponentials]
+        return -sum(torch.log(row[0]) + sum(torch.log(1 - each) for each in row[1:]) for row in h) / 3
+
+    if projection is None:
+        expected = term([references.unit(student[i]) for i in rows], teacher / teacher.norm(dim=1, keepdim=True))
+    else:
+        maps = objective._linear()
+        ours = [references.unit(maps[0](references.unit(student[i]))) for i in rows]
+        theirs = [references.unit(maps[1](references.unit(teacher[i]))) for i in rows]
+        expected = term(ours, start[1]) + term(theirs, start[0])
+    value = objective(student[rows], teacher[rows], bank_ids[rows])
+    torch.testing.assert_close(value, expected, rtol=1e-7, atol=1e-7)  # its memory is float32
+    leaves = [student, *objective.parameters()]
+    for ours_gradient, theirs_gradient in zip(
+        torch.autograd.grad(value, leaves), torch.autograd.grad(expected, leaves), strict=True
+    ):
+        torch.testing.assert_close(ours_gradient, theirs_gradient, rtol=1e-7, atol=1e-7)
+    if projection is not None:
+        moved = references.unit(0.5 * start[0][3] + 0.5 * ours[2].detach())
+        torch.testing.assert_close(objective.student_memory[3], moved, rtol=1e-5, atol=1e-6)
+        assert torch.equal(objective.student_memory[0], start[0][0])
     assert not torch.equal(objective._draw(rows), drawn), "negatives are drawn anew in every step"
     with pytest.raises(ValueError, match="no memory of id 99"):
         objective(student[:1], teacher[:1], torch.tensor([99]))
+    with pytest.raises(ValueError, match="pass the ids"):
+        objective(student[:1], teacher[:1])
+    objective.prepare(TeacherColumns(teacher[:4]))
+    assert int(objective.calls) == 0
+    assert bool(torch.isnan(objective.log_normalisers).all())
 
 
 VARIANTS: dict[str, Any] = {name: name for name in known_objectives()} | {
@@ -168,6 +184,7 @@ VARIANTS: dict[str, Any] = {name: name for name in known_objectives()} | {
     "robust_cmc bank": {"name": "robust_cmc", "against": "bank"},
     "seed bank": {"name": "seed", "against": "bank"},
     "feature_statistics bank": {"name": "feature_statistics", "against": "bank"},
+    "crd in the common space": {"name": "crd", "projection": None, "negatives": 64},
     "sum": [{"name": "cmc"}, {"name": "l2", "weight": 0.5}],
 }
 
@@ -201,6 +218,29 @@ class TestEveryObjective:
         objective = built(variant, teacher, torch.arange(4)).double()
         assert torch.autograd.gradcheck(lambda rows: objective(rows, teacher, torch.arange(4)), student, fast_mode=True)
 
+    def test_has_right_second_derivatives_or_none(self, variant: str) -> None:
+        student, teacher = data(count=4, width=3, seed=5)
+        objective = built(variant, teacher, torch.arange(4)).double()
+        try:
+            right = torch.autograd.gradgradcheck(
+                lambda rows: objective(rows, teacher, torch.arange(4)), student, fast_mode=True
+            )
+        except RuntimeError as error:
+            right = "first derivatives only" in str(error)
+        assert right
+
+    def test_refuses_what_it_cannot_use(self, variant: str) -> None:
+        objective = built(variant, randn(1, 3, 5), torch.arange(3))
+        rows, ids = randn(1, 3, 5), torch.arange(3)
+        for student, message in ((rows[0], r"\(B, d\)"), (rows.long(), "floating"), (rows[:0], "no rows")):
+            with pytest.raises(ValueError, match=message):
+                objective(student, student.clone(), ids[: len(student)])
+        with pytest.raises(ValueError, match="bank of width 5; received 4"):
+            objective(rows[:, :4], rows[:, :4], ids)
+        with pytest.raises(ValueError, match="integers"):
+            objective(rows, rows, ids.float())
+        torch.testing.assert_close(objective(rows, rows, ids.numpy()), objective(rows, rows, ids.tolist()))
+
     @pytest.mark.parametrize("case", ["zero", "identical", "huge", "tiny", "one", "opposite", "equal"])
     @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
     def test_is_finite_at_the_edges(self, variant: str, case: str, dtype: torch.dtype) -> None:
@@ -224,6 +264,9 @@ class TestEveryObjective:
             assert loss.dtype == torch.float32
             assert bool(torch.isfinite(loss))
             assert gradient.dtype == dtype
+            assert bool(torch.isfinite(gradient).all())
+            trained = built(variant, teacher, ids).train()  # CRD moves its memory then
+            (gradient,) = torch.autograd.grad(trained(student, teacher, ids), student)
             assert bool(torch.isfinite(gradient).all())
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -249,7 +292,7 @@ class TestEveryObjective:
         torch.testing.assert_close(there, back)
 
     def test_is_smallest_when_the_student_equals_the_teacher(self, variant: str) -> None:
-        if variant == "crd":
+        if variant.startswith("crd"):
             pytest.skip("its smallest value depends on the negatives that are drawn and on the student's own memory")
         teacher, ids = randn(2, 48, 32), torch.arange(48)
         objective = built(variant, teacher, ids)
@@ -348,6 +391,69 @@ def test_a_bank_objective_says_what_it_misses() -> None:
         objective(student, teacher)
     with pytest.raises(ConfigError, match="to_teacher"):
         CMD(against="bank")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"name": "cmc", "temperature": float("inf")}, {"name": "cmc", "memory_mb": 0},
+        {"name": "cmcd", "cmd_weight": -1},
+        {"name": "kd", "clusters": 0}, {"name": "kd", "seed": -1}, {"name": "crd", "momentum": 2},
+        {"name": "crd", "negatives": 0}, {"name": "siglip", "bias": float("nan")}, {"name": "sp", "weight": -3},
+        {"name": "rkd", "angle_weight": float("nan")}, {"name": "vicreg", "variance": -1}, {"name": "mmd", "sigma": 0},
+        {"name": "barlow_twins", "redundancy": -1}, [{"name": "cmc", "weight": -1}],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_that_would_fail_later_are_refused_at_once(setting: Any) -> None:
+    with pytest.raises(ConfigError):
+        ObjectiveConfig.model_validate(setting)
+
+
+def test_python_callers_are_told_of_unknown_choices() -> None:
+    for make in (lambda: CMC(against="Bank"), lambda: CMD(form="to-teacher"), lambda: FeatureStatistics("whole")):
+        with pytest.raises(ConfigError, match=r"bank|within"):
+            make()  # type: ignore[no-untyped-call]
+    with pytest.raises(ConfigError, match="at least one"):
+        WeightedSum([])
+
+
+def test_the_own_pair_keeps_its_gradient_at_low_temperatures() -> None:
+    """Where it has nearly all the weight, one minus it is a small difference of large numbers."""
+    student = torch.eye(4, 8).requires_grad_()
+    teacher = torch.eye(4, 8) + 0.01 * randn(3, 4, 8)
+    exact = student.detach().double().requires_grad_()
+    for objective in (CMC(0.05, symmetric=False), CMC(0.05, symmetric=False, against="bank")):
+        objective.prepare(TeacherColumns(teacher))
+        (gradient,) = torch.autograd.grad(objective(student, teacher, torch.arange(4)), student)
+        (expected,) = torch.autograd.grad(references.cmc(exact, teacher.double(), [0, 1, 2, 3], 0.05, False), exact)
+        assert float((gradient - expected).abs().max() / expected.abs().max()) < 1e-4
+
+
+def test_the_teacher_is_not_judged_by_the_type_of_the_student() -> None:
+    teacher, ids = 2e-3 * randn(1, 6, 8), torch.arange(6)
+    student = randn(2, 6, 8).half()
+    torch.testing.assert_close(CMC()(student, teacher), CMC()(student, 1e3 * teacher))
+    bank = CMC(against="bank", symmetric=False)
+    bank.prepare(TeacherColumns(teacher))
+    torch.testing.assert_close(bank(student, teacher, ids), CMC(symmetric=False)(student, teacher))
+
+
+def test_a_bank_without_the_batch_is_refused() -> None:
+    student, teacher = randn(1, 3, 4), randn(2, 3, 4)
+    objective = CMC(against="bank")
+    objective.prepare(TeacherColumns(teacher, torch.tensor([1000, 1001, 1002])))
+    with pytest.raises(ValueError, match="not among those of the bank"):
+        objective(student, teacher, torch.arange(3))
+
+
+def test_a_first_call_in_inference_mode_leaves_it_trainable() -> None:
+    student, teacher = randn(1, 6, 4).requires_grad_(), randn(2, 6, 4)
+    objective = KD(clusters=2)
+    with torch.inference_mode():
+        objective(student, teacher)
+    objective(student, teacher).backward()
+    assert student.grad is not None
 
 
 def test_a_configuration_shows_its_defaults_and_refuses_what_it_does_not_know() -> None:

@@ -17,7 +17,10 @@ from crossdistill.training.gradient_cache import embed_in_parts
 from test_objectives import VARIANTS
 
 ROWS = {2: [5, 2], 3: [3, 4, 0]}  # of each rank: uneven, and one without any
-SHARDED = {name: config for name, config in VARIANTS.items() if name.endswith("bank") or name in ("kd", "crd")}
+PARTS = {2: [slice(0, 11), slice(11, 30)], 3: [slice(0, 11), slice(11, 30), slice(30, 30)]}  # of a bank, one empty
+SHARDED = {
+    name: config for name, config in VARIANTS.items() if name.endswith("bank") or name == "kd" or name.startswith("crd")
+}
 PAIRS, INPUT, WIDTH = 30, 6, 8
 
 
@@ -90,7 +93,7 @@ def work(rank: int, world: int, folder: str) -> None:
         step = build(config, TeacherColumns(teacher, ids))
         found[name] = results(DistributedDataParallel(step), rows)
     for name, config in SHARDED.items():
-        mine = slice(rank * 11, (rank + 1) * 11 if rank < world - 1 else PAIRS)
+        mine = PARTS[world][rank]
         step = build(config, TeacherColumns(teacher[mine], ids[mine], sharded=True))
         found[f"{name}, sharded"] = results(DistributedDataParallel(step), rows)
     torch.save(found, f"{folder}/rank{rank}.pt")

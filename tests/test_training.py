@@ -186,7 +186,7 @@ def terminate() -> None:
 
 
 STATEFUL = {
-    "crd": lambda: CRD(negatives=8),
+    "crd": lambda: CRD(negatives=8, projection=4),
     "siglip": SigLIP,
     "kd": lambda: KD(clusters=5),
     "learnable": lambda: CMC(learnable_temperature=True),

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from crossdistill.objectives.core import Batch, Objective
 from crossdistill.objectives.core.moments import scaled
+from crossdistill.objectives.core.rows import check_weight
 
 _EPSILON = 1e-5  # of the batch normalisation in the published code
 
@@ -21,7 +22,7 @@ class BarlowTwins(Objective):
 
     def __init__(self, redundancy: float = 5e-3) -> None:
         super().__init__()
-        self.redundancy = redundancy
+        self.redundancy = check_weight(redundancy, what="weight of redundancy", name="barlow_twins")
 
     def loss(self, batch: Batch) -> Tensor:
         """See the class."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from crossdistill.objectives.core import Against, Batch, Objective, Temperature, similarity_loss
+from crossdistill.objectives.core.rows import check_choice, check_positive
 from crossdistill.objectives.core.similarity_loss import MEMORY_MB
 
 
@@ -32,10 +33,11 @@ class CMC(Objective):
         memory_mb: float = MEMORY_MB,
     ) -> None:
         super().__init__()
+        check_choice(against, Against, what="against", name="cmc")
         self.temperature = Temperature(temperature, learnable=learnable_temperature, name="cmc")
         self.symmetric = symmetric
         self.against = against
-        self.memory_mb = memory_mb
+        self.memory_mb = check_positive(memory_mb, what="memory budget", name="cmc")
         self.power = 0.0
 
     def loss(self, batch: Batch) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor
 from crossdistill.objectives.cmc import CMC
 from crossdistill.objectives.cmd import CMD, Form
 from crossdistill.objectives.core import Against, Batch, Objective, TeacherColumns
+from crossdistill.objectives.core.rows import check_weight
 from crossdistill.objectives.core.similarity_loss import MEMORY_MB
 
 
@@ -25,6 +26,8 @@ class CMCD(Objective):
         memory_mb: budget for the tiles of one part, in MiB.
     """
 
+    two_towers = False
+
     def __init__(
         self,
         temperature: float = 0.1,
@@ -40,10 +43,11 @@ class CMCD(Objective):
         self.cmc = CMC(temperature, symmetric, learnable_temperature, against, memory_mb)
         cmd_against = against if cmd_form == "to_teacher" else "batch"
         self.cmd = CMD(temperature, teacher_temperature, cmd_form, cmd_against, memory_mb)
-        self.cmd_weight = cmd_weight
+        self.cmd_weight = check_weight(cmd_weight, what="weight of CMD", name="cmcd")
 
     def prepare(self, bank: TeacherColumns) -> None:
         """Hands the bank to both parts."""
+        super().prepare(bank)
         self.cmc.prepare(bank)
         self.cmd.prepare(bank)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from crossdistill.errors import ConfigError
 from crossdistill.objectives.core import Against, Batch, Objective, Temperature, similarity_loss
 from crossdistill.objectives.core.row_blocks import Target
+from crossdistill.objectives.core.rows import check_choice, check_positive
 from crossdistill.objectives.core.similarity_loss import MEMORY_MB
 
 Form = Literal["within", "to_teacher"]
@@ -33,6 +34,8 @@ class CMD(Objective):
         memory_mb: budget for the tiles, in MiB.
     """
 
+    two_towers = False
+
     def __init__(
         self,
         temperature: float = 0.1,
@@ -42,6 +45,8 @@ class CMD(Objective):
         memory_mb: float = MEMORY_MB,
     ) -> None:
         super().__init__()
+        check_choice(against, Against, what="against", name="cmd")
+        check_choice(form, Form, what="form", name="cmd")
         self.temperature = Temperature(temperature, name="cmd")
         self.teacher_temperature = Temperature(
             temperature if teacher_temperature is None else teacher_temperature, name="cmd"
@@ -55,7 +60,7 @@ class CMD(Objective):
             )
         self.form = form
         self.against = against
-        self.memory_mb = memory_mb
+        self.memory_mb = check_positive(memory_mb, what="memory budget", name="cmd")
 
     def loss(self, batch: Batch) -> Tensor:
         """See the class. An anchor without any candidate adds nothing."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from crossdistill.objectives.core import Against, Batch, Objective, TeacherColumns
 from crossdistill.objectives.core.moments import scaled, variance
+from crossdistill.objectives.core.rows import check_choice
 
 
 class FeatureStatistics(Objective):
@@ -23,6 +24,7 @@ class FeatureStatistics(Objective):
 
     def __init__(self, against: Against = "batch") -> None:
         super().__init__()
+        check_choice(against, Against, what="against", name="feature_statistics")
         self.against = against
         self._stored: tuple[Tensor, Tensor] | None = None
 

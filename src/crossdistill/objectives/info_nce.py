@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from crossdistill.objectives.core import Batch, Objective, Temperature, similarity_loss
+from crossdistill.objectives.core.rows import check_positive
 from crossdistill.objectives.core.similarity_loss import MEMORY_MB
 
 
@@ -22,7 +23,7 @@ class InfoNCE(Objective):
     def __init__(self, temperature: float = 0.2, memory_mb: float = MEMORY_MB) -> None:
         super().__init__()
         self.temperature = Temperature(temperature, name="info_nce")
-        self.memory_mb = memory_mb
+        self.memory_mb = check_positive(memory_mb, what="memory budget", name="info_nce")
 
     def loss(self, batch: Batch) -> Tensor:
         """First views stand for the student, second ones for the teacher; both are trained."""

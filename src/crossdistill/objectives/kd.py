@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crossdistill.errors import ConfigError
 from crossdistill.objectives.core import Batch, Objective, TeacherColumns, Temperature
 from crossdistill.objectives.core.ranks import broadcast
 from crossdistill.objectives.core.rows import unit_rows
@@ -19,7 +20,8 @@ class KD(Objective):
     They are found by k-means on the unit embeddings of the whole pair set that ``prepare`` is given, or without it on
     those of the first batch.
 
-    Source: Hinton et al., arXiv 1503.02531, on pseudo-classes as in Noroozi et al., arXiv 1805.00385.
+    Source: Hinton et al., arXiv 1503.02531, on pseudo-classes as in Noroozi et al., arXiv 1805.00385. Its factor tau^2
+    is left out: it makes up for softened logits of a network, and these are cosines.
 
     Args:
         clusters: how many; at most as many as there are pairs.
@@ -27,11 +29,17 @@ class KD(Objective):
         seed: of k-means.
     """
 
+    two_towers = False
+
     centres: Tensor
 
     def __init__(self, clusters: int = 128, temperature: float = 0.1, seed: int = 0) -> None:
         super().__init__()
         self.temperature = Temperature(temperature, name="kd")
+        if clusters < 2 or not 0 <= seed < 2**32:
+            raise ConfigError("A setting of the clusters is wrong.", where="objective kd",
+                              expected="clusters of 2 or more, a seed from 0 to 2^32 - 1",
+                              received=f"clusters {clusters}, seed {seed}")  # fmt: skip
         self.clusters = clusters
         self.seed = seed
         self.register_buffer("centres", torch.zeros(0, 0))
@@ -41,20 +49,19 @@ class KD(Objective):
         from sklearn.cluster import MiniBatchKMeans  # slow to import, and of no use to the other objectives
 
         super().prepare(bank)
-        rows, _ = bank.everything(like=torch.zeros(()))
-        generator = torch.Generator().manual_seed(self.seed)
-        if len(rows) > _LARGEST_SAMPLE:
-            rows = rows[torch.randperm(len(rows), generator=generator)[:_LARGEST_SAMPLE]]
-        count = min(self.clusters, len(rows))
-        found = MiniBatchKMeans(count, random_state=self.seed, n_init=3, batch_size=4096).fit(rows.numpy())
-        centres = unit_rows(torch.from_numpy(found.cluster_centers_).float())
-        self.centres = broadcast(centres.to(self.centres.device))
+        device = self.centres.device
+        with torch.inference_mode(False):  # the centres are used in training, whoever calls this
+            rows = bank.sample(_LARGEST_SAMPLE, self.seed, like=torch.zeros((), device=device)).cpu().numpy()
+            count = min(self.clusters, len(rows))
+            found = MiniBatchKMeans(count, random_state=self.seed, n_init=3, batch_size=4096).fit(rows)
+            centres = unit_rows(torch.from_numpy(found.cluster_centers_).float())
+            self.centres = broadcast(centres.to(device))
 
     def loss(self, batch: Batch) -> Tensor:
         """See the class."""
         student, teacher = batch.unit_student, batch.unit_teacher
         if not len(self.centres):
-            self.prepare(TeacherColumns(teacher.detach()))
+            self.prepare(TeacherColumns(teacher.detach().clone()))
         centres, scale = self.centres.to(student), self.temperature(student)
         ours = F.log_softmax(student @ centres.T * scale, dim=1)
         theirs = F.log_softmax(teacher.detach() @ centres.T * scale, dim=1)

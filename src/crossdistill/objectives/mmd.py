@@ -30,7 +30,7 @@ class MMD(Objective):
     def __init__(self, sigma: float | None = None, memory_mb: float = MEMORY_MB) -> None:
         super().__init__()
         self.sigma = None if sigma is None else check_positive(sigma, what="bandwidth", name="mmd")
-        self.memory_mb = memory_mb
+        self.memory_mb = check_positive(memory_mb, what="memory budget", name="mmd")
 
     def loss(self, batch: Batch) -> Tensor:
         """See the class."""
@@ -51,7 +51,10 @@ class MMD(Objective):
             return sign[part] @ (kernel @ sign) / len(widths)
 
         block = block_rows(int(self.memory_mb * 2**20), len(pooled), 2 * len(widths) + 3, pooled.element_size())
-        return sum_over_blocks(of_rows, slice(0, len(pooled)), block) / max(1, len(batch)) ** 2
+        students, count = batch.mine, len(batch)  # this rank's rows of both sets
+        teachers = slice(students.start + count, students.stop + count)
+        total = sum_over_blocks(of_rows, students, block) + sum_over_blocks(of_rows, teachers, block)
+        return batch.total(total) / count**2
 
 
 OBJECTIVE = MMD

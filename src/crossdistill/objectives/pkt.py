@@ -7,6 +7,7 @@ from torch import Tensor
 from crossdistill.objectives.core import Batch, Objective
 from crossdistill.objectives.core.blocks import sum_over_blocks
 from crossdistill.objectives.core.row_blocks import block_rows
+from crossdistill.objectives.core.rows import check_positive
 from crossdistill.objectives.core.similarity_loss import MEMORY_MB
 
 _SMALLEST = 1e-6
@@ -24,11 +25,11 @@ class PKT(Objective):
 
     def __init__(self, memory_mb: float = MEMORY_MB) -> None:
         super().__init__()
-        self.memory_mb = memory_mb
+        self.memory_mb = check_positive(memory_mb, what="memory budget", name="pkt")
 
     def loss(self, batch: Batch) -> Tensor:
         """See the class. Rows of one source item are no candidates of each other."""
-        ids = batch.ids
+        ids, student, teacher = batch.ids, batch.unit_student, batch.unit_teacher
 
         def distribution(unit: Tensor, part: slice, others: Tensor) -> Tensor:
             kernel = ((1 + unit[part] @ unit.T) / 2).clamp(min=_SMALLEST) * others
@@ -36,8 +37,8 @@ class PKT(Objective):
 
         def of_rows(part: slice) -> Tensor:
             others = ids[part, None] != ids[None]
-            ours = distribution(batch.unit_student, part, others)
-            theirs = distribution(batch.unit_teacher, part, others)
+            ours = distribution(student, part, others)
+            theirs = distribution(teacher, part, others)
             ratio = (theirs / ours.masked_fill(~others, 1.0)).masked_fill(~others, 1.0)
             return (theirs * ratio.log()).sum()
 

@@ -19,7 +19,7 @@ from crossdistill.validation import validated
 SUM = "weighted_sum"
 _NOT_ALONE = {"registry", SUM}
 _PRETRAINING = {"info_nce"}  # needs two views of one item, which distillation does not have
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 
 def known_objectives() -> list[str]:
@@ -79,16 +79,28 @@ class ObjectiveConfig(BaseModel):
     @model_validator(mode="after")
     def _check_label(self) -> Self:
         if not _LABEL.fullmatch(self.label):
-            raise ValueError(f"label {self.label!r} names a folder: letters, digits, '.', '_', '+' and '-' alone")
+            raise ValueError(
+                f"label {self.label!r} names a folder: letters, digits, '.', '_', '+' and '-' alone, 64 at most"
+            )
         self.build()  # refuses arguments that do not go together now, and not after stage 1
         return self
+
+    @property
+    def names(self) -> list[str]:
+        """The objectives in it: its name, or those of a sum's terms."""
+        if self.name != SUM:
+            return [self.name]
+        return [name for term in self._terms for name in term.names]
+
+    @property
+    def _terms(self) -> list[Term]:
+        return [Term.model_validate(term) for term in (self.model_extra or {})["terms"]]
 
     def build(self) -> Objective:
         """The objective, ready to use on two ``(B, d)`` tensors."""
         arguments = self.model_extra or {}
         if self.name == SUM:
-            terms = [Term.model_validate(term) for term in arguments["terms"]]
-            return WeightedSum([(term.weight, term.build()) for term in terms])
+            return WeightedSum([(term.weight, term.build()) for term in self._terms])
         return objective_class(self.name)(**arguments)
 
 
@@ -99,7 +111,7 @@ class Term(ObjectiveConfig):
         weight: its factor.
     """
 
-    weight: float = 1.0
+    weight: float = Field(1.0, ge=0, allow_inf_nan=False)
 
 
 class _Terms(BaseModel):

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from crossdistill.objectives.core import Batch, Objective
 from crossdistill.objectives.core.blocks import sum_over_blocks
 from crossdistill.objectives.core.row_blocks import block_rows
+from crossdistill.objectives.core.rows import check_positive, check_weight
 from crossdistill.objectives.core.similarity_loss import MEMORY_MB
 
 _SMALLEST = 1e-12  # squared distance; below it a distance has no gradient
@@ -21,7 +22,8 @@ class RKD(Objective):
     + angle_weight / B^3 sum_ijk h(cos_ijk^S - cos_ijk^T)``, with the angle at j between i and k.
 
     Source: Park et al., arXiv 1904.05068, equations 5 to 9, with the weights of its distillation experiments. The
-    angles take O(B^3 d) operations. Like CMD it gives no common space on its own.
+    angles take O(B^3 d) operations, and memory for a few ``B x B`` matrices at least. Like CMD it gives no common space
+    on its own.
 
     Args:
         distance_weight: of RKD-D.
@@ -31,18 +33,17 @@ class RKD(Objective):
 
     def __init__(self, distance_weight: float = 25.0, angle_weight: float = 50.0, memory_mb: float = MEMORY_MB) -> None:
         super().__init__()
-        self.distance_weight = distance_weight
-        self.angle_weight = angle_weight
-        self.memory_mb = memory_mb
+        self.distance_weight = check_weight(distance_weight, what="weight of distances", name="rkd")
+        self.angle_weight = check_weight(angle_weight, what="weight of angles", name="rkd")
+        self.memory_mb = check_positive(memory_mb, what="memory budget", name="rkd")
 
     def loss(self, batch: Batch) -> Tensor:
         """See the class."""
-        student, teacher, count = batch.unit_student, batch.unit_teacher, max(1, len(batch))
+        student, teacher, count = batch.unit_student, batch.unit_teacher, len(batch)
         memory, item = int(self.memory_mb * 2**20), student.element_size()
-        everything = slice(0, len(batch))
         block = block_rows(memory, len(batch), 6, item)
-        mean_student = sum_over_blocks(lambda part: _distances(student, part).sum(), everything, block)
-        mean_teacher = sum_over_blocks(lambda part: _distances(teacher, part).sum(), everything, block)
+        mean_student = batch.total(sum_over_blocks(lambda part: _distances(student, part).sum(), batch.mine, block))
+        mean_teacher = batch.total(sum_over_blocks(lambda part: _distances(teacher, part).sum(), batch.mine, block))
         pairs = max(1, count * (count - 1))
         mean_student, mean_teacher = ((mean / pairs).clamp(min=1e-6) for mean in (mean_student, mean_teacher))
 
@@ -53,17 +54,17 @@ class RKD(Objective):
         def angle_loss(part: slice) -> Tensor:
             return F.smooth_l1_loss(_angles(student, part), _angles(teacher, part), reduction="sum")
 
-        loss = self.distance_weight * sum_over_blocks(distance_loss, everything, block) / count**2
+        loss = self.distance_weight * sum_over_blocks(distance_loss, batch.mine, block) / count**2
         if self.angle_weight:
             block = block_rows(memory, len(batch), 4 * (len(batch) + student.shape[1]), item)
-            loss = loss + self.angle_weight * sum_over_blocks(angle_loss, everything, block) / count**3
-        return loss
+            loss = loss + self.angle_weight * sum_over_blocks(angle_loss, batch.mine, block) / count**3
+        return batch.total(loss)
 
 
 def _distances(unit: Tensor, part: slice) -> Tensor:
     """Distances of some rows to all, ``(R, B)``; zero to themselves."""
     rows = unit[part]
-    squared = (rows.square().sum(dim=1)[:, None] + unit.square().sum(dim=1) - 2 * rows @ unit.T).clone()
+    squared = rows.square().sum(dim=1)[:, None] + unit.square().sum(dim=1) - 2 * rows @ unit.T
     itself = torch.arange(part.start, part.stop, device=unit.device)[:, None] == torch.arange(
         len(unit), device=unit.device
     )
@@ -72,7 +73,8 @@ def _distances(unit: Tensor, part: slice) -> Tensor:
 
 def _angles(unit: Tensor, part: slice) -> Tensor:
     """Cosines of the angles at some rows between all pairs of rows, ``(R, B, B)``."""
-    away = F.normalize(unit[None] - unit[part, None], dim=2, eps=1e-6)
+    away = unit[None] - unit[part, None]
+    away = away * away.square().sum(dim=2, keepdim=True).clamp(min=_SMALLEST).rsqrt()  # zero stays zero, twice smooth
     return away @ away.transpose(1, 2)
 
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from crossdistill.objectives.core import Against, Batch, Objective, Temperature, similarity_loss
 from crossdistill.objectives.core.row_blocks import Target
+from crossdistill.objectives.core.rows import check_choice, check_positive
 from crossdistill.objectives.core.similarity_loss import MEMORY_MB
 
 
@@ -22,6 +23,8 @@ class SEED(Objective):
         memory_mb: budget for the tiles, in MiB.
     """
 
+    two_towers = False
+
     def __init__(
         self,
         temperature: float = 0.2,
@@ -30,10 +33,11 @@ class SEED(Objective):
         memory_mb: float = MEMORY_MB,
     ) -> None:
         super().__init__()
+        check_choice(against, Against, what="against", name="seed")
         self.temperature = Temperature(temperature, name="seed")
         self.teacher_temperature = Temperature(teacher_temperature, name="seed")
         self.against = against
-        self.memory_mb = memory_mb
+        self.memory_mb = check_positive(memory_mb, what="memory budget", name="seed")
 
     def loss(self, batch: Batch) -> Tensor:
         """See the class."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from crossdistill.objectives.core import Batch, Objective, Temperature
-from crossdistill.objectives.core.blocks import sum_over_blocks
-from crossdistill.objectives.core.row_blocks import block_rows
+from crossdistill.errors import ConfigError
+from crossdistill.objectives.core import Batch, Objective, Temperature, similarity_loss
+from crossdistill.objectives.core.rows import check_positive
 from crossdistill.objectives.core.similarity_loss import MEMORY_MB
 
 
@@ -30,21 +31,15 @@ class SigLIP(Objective):
         super().__init__()
         self.temperature = Temperature(temperature, learnable=learnable, name="siglip")
         self.bias = nn.Parameter(torch.tensor(float(bias)), requires_grad=learnable)
-        self.memory_mb = memory_mb
+        self.memory_mb = check_positive(memory_mb, what="memory budget", name="siglip")
+        if not math.isfinite(bias):
+            raise ConfigError("The bias must be finite.", where="objective siglip", received=bias)
 
     def loss(self, batch: Batch) -> Tensor:
         """See the class."""
-        student, teacher, ids = batch.unit_student, batch.unit_teacher, batch.ids
-        scale, bias = self.temperature(student), self.bias.to(student)
-
-        def of_rows(part: slice) -> Tensor:
-            logits = (student[part] * scale) @ teacher.T + bias
-            others = ids[part, None] != ids[None]
-            own = (student[part] * teacher[part]).sum(dim=1) * scale + bias
-            return -F.logsigmoid(own).sum() - (F.logsigmoid(-logits) * others).sum()
-
-        block = block_rows(int(self.memory_mb * 2**20), len(batch), 5, student.element_size())
-        return batch.total(sum_over_blocks(of_rows, batch.mine, block)) / max(1, len(batch))
+        scale, bias = self.temperature(batch.student), self.bias.to(batch.student)
+        student, teacher, memory_mb = batch.unit_student, batch.unit_teacher, self.memory_mb
+        return similarity_loss(batch, student, teacher, scale, own=True, bias=bias, memory_mb=memory_mb)
 
 
 OBJECTIVE = SigLIP

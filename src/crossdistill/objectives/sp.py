@@ -8,7 +8,10 @@ from torch.nn import functional as F
 from crossdistill.objectives.core import Batch, Objective
 from crossdistill.objectives.core.blocks import sum_over_blocks
 from crossdistill.objectives.core.row_blocks import block_rows
+from crossdistill.objectives.core.rows import check_positive, check_weight
 from crossdistill.objectives.core.similarity_loss import MEMORY_MB
+
+_SHORTEST = 1e-6
 
 
 class SP(Objective):
@@ -23,16 +26,16 @@ class SP(Objective):
 
     def __init__(self, weight: float = 3000.0, memory_mb: float = MEMORY_MB) -> None:
         super().__init__()
-        self.weight = weight
-        self.memory_mb = memory_mb
+        self.weight = check_weight(weight, what="weight", name="sp")
+        self.memory_mb = check_positive(memory_mb, what="memory budget", name="sp")
 
     def loss(self, batch: Batch) -> Tensor:
         """See the class."""
         student, teacher = batch.unit_student, batch.unit_teacher
 
         def of_rows(part: slice) -> Tensor:
-            ours = F.normalize(student[part] @ student.T, dim=1, eps=batch.epsilon)
-            theirs = F.normalize(teacher[part] @ teacher.T, dim=1, eps=batch.epsilon)
+            ours = F.normalize(student[part] @ student.T, dim=1, eps=_SHORTEST)
+            theirs = F.normalize(teacher[part] @ teacher.T, dim=1, eps=_SHORTEST)
             return (ours - theirs).square().sum()
 
         block = block_rows(int(self.memory_mb * 2**20), len(batch), 6, student.element_size())

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from crossdistill.objectives.core import Batch, Objective
 from crossdistill.objectives.core.moments import covariance, scaled, variance
+from crossdistill.objectives.core.rows import check_weight
 
 _EPSILON = 1e-4  # as published
 
@@ -14,7 +15,7 @@ class VICReg(Objective):
     """``invariance * mse(s, t) + variance * hinge + covariance * off-diagonal``, of unit rows times sqrt(d).
 
     The hinge ``mean_c max(0, 1 - sqrt(var_c + 1e-4))`` and the squared covariances off the diagonal, over d, are taken
-    of student and teacher as published; the teacher's are constants, as it is frozen.
+    of student and teacher as published.
 
     Source: VICReg, arXiv 2105.04906, equations 1 to 6, with its weights and its code's halves in the hinge.
 
@@ -26,9 +27,9 @@ class VICReg(Objective):
 
     def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
         super().__init__()
-        self.invariance = invariance
-        self.variance = variance
-        self.covariance = covariance
+        self.invariance = check_weight(invariance, what="weight of invariance", name="vicreg")
+        self.variance = check_weight(variance, what="weight of variance", name="vicreg")
+        self.covariance = check_weight(covariance, what="weight of covariance", name="vicreg")
 
     def loss(self, batch: Batch) -> Tensor:
         """See the class."""

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from crossdistill.errors import ConfigError
 from crossdistill.objectives.core import Batch, Objective, TeacherColumns
+from crossdistill.objectives.core.rows import check_weight
 
 
 class WeightedSum(Objective):
@@ -18,11 +20,14 @@ class WeightedSum(Objective):
 
     def __init__(self, terms: Sequence[tuple[float, Objective]]) -> None:
         super().__init__()
-        self.weights = [weight for weight, _ in terms]
+        if not terms:
+            raise ConfigError("A sum needs at least one objective.", where="objective weighted_sum")
+        self.weights = [check_weight(weight, what="weight of a term", name="weighted_sum") for weight, _ in terms]
         self.terms = nn.ModuleList(term for _, term in terms)
 
     def prepare(self, bank: TeacherColumns) -> None:
         """Hands the bank to all of them."""
+        super().prepare(bank)
         for term in self._objectives():
             term.prepare(bank)
 

@@ -28,6 +28,18 @@ def _modality(value: Any, info: ValidationInfo) -> Modality:
 AnyModality = Annotated[SerializeAsAny[Modality], BeforeValidator(_modality)]
 
 
+def _objective(value: Any, info: ValidationInfo) -> ObjectiveConfig:
+    try:
+        return ObjectiveConfig.model_validate(value)
+    except ConfigError as error:
+        # Told about an objective; here it stands in a section of the configuration.
+        details = {**error.details, "where": f"{info.field_name}: {error.details.get('where', 'name')}"}
+        raise ConfigError(error.problem, **details) from error
+
+
+AnyObjective = Annotated[ObjectiveConfig, BeforeValidator(_objective)]
+
+
 class RunConfig(BaseModel):
     """What ``crossdistill run`` reads. Paths are relative to the folder the command runs in."""
 
@@ -39,8 +51,8 @@ class RunConfig(BaseModel):
     pretrain: PretrainConfig | None = Field(None, description="stage 1; leave out with a pretrained teacher")
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)
     student: StudentConfig = Field(default_factory=StudentConfig)
-    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
-    baselines: list[ObjectiveConfig] = Field(default_factory=list, description="objectives to compare, same budget")
+    objective: AnyObjective = Field(default_factory=ObjectiveConfig)
+    baselines: list[AnyObjective] = Field(default_factory=list, description="objectives to compare, same budget")
     negatives: Literal["item", "group"] = Field(
         "item", description="pairs that are no negatives of each other: those of one source item, or of one group"
     )
@@ -54,6 +66,8 @@ class RunConfig(BaseModel):
         if len(set(labels)) < len(labels):
             twice = sorted({label for label in labels if labels.count(label) > 1})
             raise ValueError(f"objective and baselines name {twice} twice: give one of them a label of its own")
+        if self.negatives == "group" and any("crd" in each.names for each in (self.objective, *self.baselines)):
+            raise ValueError("crd keeps one memory row per item, and negatives: group would keep one per group")
         uses_stage_one = self.teacher.weights == PRETRAINED_HERE
         if uses_stage_one and self.pretrain is None:
             raise ValueError("teacher.weights is 'pretrain', but there is no pretrain section")

@@ -33,7 +33,8 @@ from crossdistill.pairs.items import Items
 from crossdistill.pipeline.config import PRETRAINED_HERE, RunConfig
 from crossdistill.pipeline.environment import timed
 from crossdistill.pipeline.folder import RunFolder, claim
-from crossdistill.training import TrainLog, distil, new_source_encoder, pretrain
+from crossdistill.training import TrainConfig, TrainLog, distil, new_source_encoder, pretrain
+from crossdistill.training.gradient_cache import check_parts
 from crossdistill.training.loop import choose_device
 
 _FEWEST = 4  # training pairs
@@ -121,12 +122,20 @@ def _check_encoders(run: Run) -> None:
     """Builds both encoders once, so that an unknown name or a size that does not fit ends the run at once."""
     if has_encoder(run.folder.student):
         return
-    if run.config.pretrain is not None:
-        width = new_source_encoder(run.config.pretrain, run.config.source).width
+    pretrain, train = run.config.pretrain, run.config.train
+    if pretrain is not None:
+        source = new_source_encoder(pretrain, run.config.source)
+        width = source.width
+        _check_parts(source, 2 * pretrain.batch_size, pretrain, "pretrain.embed_at_once")
     else:
         width = _fresh_teacher(run).width
-    if run.given_student is None:
-        build_student(run.config.student, run.config.target, width)
+    student = run.given_student or build_student(run.config.student, run.config.target, width)
+    _check_parts(student, train.batch_size, train, "train.embed_at_once")
+
+
+def _check_parts(encoder: Encoder, count: int, config: TrainConfig, where: str) -> None:
+    if config.embed_at_once is not None:
+        check_parts(encoder, count, config.embed_at_once, config.batch_norm, where=where, beforehand=True)
 
 
 def _fresh_teacher(run: Run) -> Encoder:

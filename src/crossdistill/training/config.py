@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
+
+from crossdistill.training.gradient_cache import BatchNorm
 
 
 class TrainConfig(BaseModel):
@@ -20,9 +20,7 @@ class TrainConfig(BaseModel):
     embed_at_once: int | None = Field(
         None, ge=1, description="gradient caching: items whose activations are in memory at a time; all by default"
     )
-    batch_norm: Literal["refuse", "per_part"] = Field(
-        "refuse", description="what gradient caching does about batch normalisation"
-    )
+    batch_norm: BatchNorm = Field("refuse", description="what gradient caching does about batch normalisation")
     clip_norm: float | None = Field(None, gt=0, description="largest norm of the gradient")
     seed: int = Field(0, ge=0)
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")

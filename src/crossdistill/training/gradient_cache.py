@@ -3,13 +3,13 @@
 A contrastive loss needs the embeddings of the whole batch at once, but not the activations behind them. So the batch is
 embedded part by part without keeping any activation; the loss gives the gradient of every embedding; and in the
 backward pass each part is embedded once more, now with activations, to carry that gradient on into the parameters
-(arXiv 2101.06983). Each part sees the same random numbers in both passes.
+(arXiv 2101.06983). Each part sees the same random numbers, and the same buffers, in both passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,63 @@ from torch.utils.checkpoint import checkpoint
 
 from crossdistill.errors import ConfigError
 
+BatchNorm = Literal["refuse", "per_part"]
 
-def embed_in_parts(encoder: nn.Module, items: Tensor, size: int, *, batch_norm: str = "refuse") -> Tensor:
+
+def check_parts(
+    encoder: nn.Module,
+    count: int,
+    size: int,
+    batch_norm: BatchNorm,
+    *,
+    where: str = "embed_at_once",
+    beforehand: bool = False,
+) -> None:
+    """Refuses what gradient caching of batches of ``count`` in parts of ``size`` would change.
+
+    Args:
+        encoder: as it is, or before it is set to training mode.
+        count: of a batch.
+        size: of a part.
+        batch_norm: see :func:`embed_in_parts`.
+        where: the setting, for messages.
+        beforehand: whether the encoder will be trained as a whole later.
+
+    Raises:
+        ConfigError: there are layers that normalise with the statistics of their batch, and they are to be refused, or
+            a part of theirs would be a single item; or a setting is none.
+    """
+    if batch_norm not in get_args(BatchNorm) or size < 1:
+        raise ConfigError("A setting of gradient caching is wrong.", where=where,
+                          expected="a size of 1 or more, batch_norm: refuse or per_part",
+                          received=f"{size}, batch_norm: {batch_norm}")  # fmt: skip
+    norms = [
+        layer
+        for layer in encoder.modules()
+        if isinstance(layer, _BatchNorm) and (beforehand or layer.training or not layer.track_running_stats)
+    ]
+    if count <= size or not norms:
+        return
+    received = f"{len(norms)} layers of {type(norms[0]).__name__}, batches of {count} in parts of {size}"
+    if batch_norm == "refuse":
+        raise ConfigError(
+            "Gradient caching would change what batch normalisation computes.",
+            where=where,
+            expected="an encoder without batch normalisation (such as vit_tiny_patch16_224 or convnext_atto)",
+            received=received,
+            fix="leave embed_at_once out, or set batch_norm: per_part beside it to normalise each part on its own",
+        )
+    if size == 1:
+        raise ConfigError("Batch normalisation needs parts of two items or more.", where=where, received=received)
+
+
+def embed_in_parts(encoder: nn.Module, items: Tensor, size: int, *, batch_norm: BatchNorm = "refuse") -> Tensor:
     """``encoder(items)`` with the activations of ``size`` items in memory at a time; values and gradients are exact.
 
     Args:
         encoder: maps ``(b, *shape)`` to ``(b, d)``, each item by itself but for batch normalisation.
-        items: ``(B, *shape)``.
-        size: of a part.
+        items: ``(B, *shape)``; they are divided into parts that are as even as can be.
+        size: of a part, at most.
         batch_norm: what to do about layers that normalise with the statistics of their batch, which in parts are those
             of a part: "refuse" them, or normalise "per_part". The latter is another network than the one in whole
             batches, whose gradients are exact; its running statistics are updated once a part.
@@ -34,45 +83,55 @@ def embed_in_parts(encoder: nn.Module, items: Tensor, size: int, *, batch_norm: 
         ``(B, d)``.
 
     Raises:
-        ConfigError: there are such layers in training mode, and they are refused.
+        ConfigError: see :func:`check_parts`. Layers in eval mode are not refused.
     """
+    check_parts(encoder, len(items), size, batch_norm)
     if len(items) <= size:
         embedded: Tensor = encoder(items)
         return embedded
-    norms = [
-        layer
-        for layer in encoder.modules()
-        if isinstance(layer, _BatchNorm) and (layer.training or not layer.track_running_stats)
-    ]
-    if norms and batch_norm == "refuse":
-        raise ConfigError(
-            "Gradient caching would change what batch normalisation computes.",
-            where="train.embed_at_once",
-            expected="a student without batch normalisation (such as vit_tiny_patch16_224 or convnext_atto)",
-            received=f"{len(norms)} layers of {type(norms[0]).__name__}, batches of {len(items)} in parts of {size}",
-            fix="leave train.embed_at_once out, or set train.batch_norm: per_part to normalise each part on its own",
-        )
+    parts = torch.tensor_split(items, -(-len(items) // size))
     if not torch.is_grad_enabled():
-        return torch.cat([encoder(part) for part in torch.split(items, size)])
+        return torch.cat([encoder(part) for part in parts])
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _unmoved(norms)
+        first = _FirstPass(encoder)
+        return first, _SecondPass(encoder, first)
 
-    parts = [
-        checkpoint(encoder, part, use_reentrant=False, preserve_rng_state=True, context_fn=contexts)
-        for part in torch.split(items, size)
-    ]
-    return torch.cat(parts)
+    return torch.cat(
+        [checkpoint(encoder, part, use_reentrant=False, preserve_rng_state=True, context_fn=contexts) for part in parts]
+    )
 
 
-@contextmanager
-def _unmoved(norms: list[_BatchNorm]) -> Iterator[None]:
-    """The second pass over a part must not move the running statistics a second time."""
-    kept = [(layer, [buffer.clone() for buffer in layer.buffers()]) for layer in norms]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for layer, buffers in kept:
-                for buffer, before in zip(layer.buffers(), buffers, strict=True):
-                    buffer.copy_(before)
+class _FirstPass(AbstractContextManager[None]):
+    """Remembers the buffers (running statistics, the vectors of a spectral norm) that a part began with."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self._encoder = encoder
+        self.before: list[Tensor] = []
+
+    def __enter__(self) -> None:
+        self.before = [buffer.clone() for buffer in self._encoder.buffers()]
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+class _SecondPass(AbstractContextManager[None]):
+    """Computes with these once more, and leaves the buffers as it found them. May be entered again and again."""
+
+    def __init__(self, encoder: nn.Module, first: _FirstPass) -> None:
+        self._encoder = encoder
+        self._first = first
+        self._after: list[Tensor] = []
+
+    def __enter__(self) -> None:
+        self._after = [buffer.clone() for buffer in self._encoder.buffers()]
+        self._set(self._first.before)
+
+    def __exit__(self, *_: object) -> None:
+        self._set(self._after)
+
+    @torch.no_grad()
+    def _set(self, values: list[Tensor]) -> None:
+        for buffer, value in zip(self._encoder.buffers(), values, strict=True):
+            buffer.copy_(value)

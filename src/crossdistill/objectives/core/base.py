@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from collections.abc import Sequence
+from typing import ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from crossdistill.objectives.core.batch import Batch
 from crossdistill.objectives.core.columns import TeacherColumns
-from crossdistill.objectives.core.rows import check_shapes
+from crossdistill.objectives.core.rows import check_ids, check_shapes
 
 Against = Literal["batch", "bank"]
 """What an anchor is compared with: the other rows of its batch, or the teacher's embeddings of the whole pair set."""
@@ -22,7 +25,12 @@ class Objective(nn.Module, ABC):
     The arithmetic is float32 (float64 for float64 inputs) whatever the inputs' type and whether autocast is on. Under
     ``torch.distributed`` every rank calls it with its own rows, as many as it has, and gets the value of the whole
     batch, and the gradients of the whole batch once DDP has averaged them.
+
+    Attributes:
+        two_towers: whether the teacher's side is given a gradient, should it want one; if not it is a constant.
     """
+
+    two_towers: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,17 +54,28 @@ class Objective(nn.Module, ABC):
             )
         return self._bank
 
-    def forward(self, student: Tensor, teacher: Tensor, ids: Tensor | None = None) -> Tensor:
+    def forward(
+        self, student: Tensor, teacher: Tensor, ids: Tensor | NDArray[np.integer] | Sequence[int] | None = None
+    ) -> Tensor:
         """Student ``(B, d)``, teacher ``(B, d)`` and optional identities of the source items ``(B,)`` to a scalar.
 
         Rows of equal id show the same source item, so that they are no negatives of each other.
 
         Raises:
-            ValueError: shapes differ.
+            ValueError: shapes or types are wrong, or no rank has any row.
         """
-        check_shapes(student, teacher, ids, name=type(self).__name__)
+        name = type(self).__name__
+        check_shapes(student, teacher, name=name)
+        if self._bank is not None and self._bank.width != student.shape[1]:
+            raise ValueError(
+                f"{name} was prepared with a bank of width {self._bank.width}; received {student.shape[1]}"
+            )
+        checked = None if ids is None else check_ids(ids, len(student), name=name)
         with torch.autocast(student.device.type, enabled=False):
-            return self.loss(Batch.of(student, teacher, ids))
+            batch = Batch.of(student, teacher if self.two_towers else teacher.detach(), checked)
+            if not len(batch):
+                raise ValueError(f"{name} was given no rows")
+            return self.loss(batch)
 
     @abstractmethod
     def loss(self, batch: Batch) -> Tensor:

@@ -25,7 +25,7 @@ class Batch:
         ids: identities of the source items, ``(B,)``; all different where none were given.
         named: whether ids were given.
         mine: the rows of this rank.
-        epsilon: length below which a row counts as zero.
+        epsilons: lengths below which a row of the student, and of the teacher, counts as zero.
     """
 
     student: Tensor
@@ -33,7 +33,7 @@ class Batch:
     ids: Tensor
     named: bool
     mine: slice
-    epsilon: float
+    epsilons: tuple[float, float]
 
     @classmethod
     def of(cls, student: Tensor, teacher: Tensor, ids: Tensor | None) -> Batch:
@@ -48,7 +48,7 @@ class Batch:
             ids=everyone,
             named=ids is not None,
             mine=slice(first, first + len(student)),
-            epsilon=epsilon_of(student.dtype),
+            epsilons=(epsilon_of(student.dtype), epsilon_of(teacher.dtype)),
         )
 
     def __len__(self) -> int:
@@ -57,12 +57,12 @@ class Batch:
     @cached_property
     def unit_student(self) -> Tensor:
         """Student rows of length one, ``(B, d)``."""
-        return unit_rows(self.student, self.epsilon)
+        return unit_rows(self.student, self.epsilons[0])
 
     @cached_property
     def unit_teacher(self) -> Tensor:
         """Teacher rows of length one, ``(B, d)``."""
-        return unit_rows(self.teacher, self.epsilon)
+        return unit_rows(self.teacher, self.epsilons[1])
 
     def total(self, of_mine: Tensor) -> Tensor:
         """The sum over all ranks of what each computed for the rows in ``mine``."""

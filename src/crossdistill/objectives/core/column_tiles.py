@@ -19,7 +19,7 @@ from torch import Tensor
 from crossdistill.objectives.core.columns import TeacherColumns
 from crossdistill.objectives.core.fused import fused
 from crossdistill.objectives.core.ranks import reduce_
-from crossdistill.objectives.core.row_blocks import Target, own_logit, refuse_second_derivatives, soften
+from crossdistill.objectives.core.row_blocks import Target, contrast, own_logit, refuse_second_derivatives
 from crossdistill.objectives.core.same_item import EXCLUDED, SameItem
 
 _LARGEST_TILE = 1024  # columns: on a CPU they should stay in its cache
@@ -76,10 +76,16 @@ class _Softmax:
                 self.mean.addcmul_(own, own_part[:, None])
             self.mean.div_(self.total.clamp(min=torch.finfo(self.total.dtype).tiny)[:, None])
 
-    @property
-    def log_total(self) -> Tensor:
-        """Log-sum-exp of the logits, ``(B,)``."""
-        return self.largest + torch.log(self.total)
+    def contrast(self, own_logits: Tensor, own: Tensor | None, power: float) -> tuple[Tensor, Tensor | None]:
+        """Losses ``(B,)`` with all of the target on the own columns ``(B, d)``, and their gradient over scale."""
+        highest = torch.maximum(self.largest, own_logits)
+        shrink = torch.exp(self.largest - highest)
+        others = self.total * shrink
+        losses, slope, total = contrast(others, own_logits - highest, power)
+        if self.mean is None or own is None:
+            return losses, None
+        gradient = self.mean.mul_(shrink[:, None]).addcmul_(own, others[:, None], value=-1)
+        return losses, gradient.mul_((slope / total)[:, None])
 
 
 class ColumnTiles(torch.autograd.Function):
@@ -118,21 +124,20 @@ class ColumnTiles(torch.autograd.Function):
                 softmax.reduce()
 
         own_logits = own_logit(rows, own, scale)
-        student.finish(own_logits, own)
-        some = (student.largest > EXCLUDED / 2).to(rows.dtype)  # an anchor without any candidate adds nothing
+        row_gradient: Tensor | None = None
         if target is None or teacher is None or teacher.mean is None:
-            wanted, expected = own, own_logits
+            losses, row_gradient = student.contrast(own_logits, own, power)
         else:
+            student.finish(own_logits, own)
             teacher.finish(own_logit(target.anchors, own, target.scale), own)
-            wanted = teacher.mean
-            expected = (scaled * wanted).sum(dim=1)  # the mean of the logits is the logit of the mean
-        entropy = torch.where(some > 0, student.log_total - expected, torch.zeros_like(some))
-        losses, slope = soften(entropy, power)
-        row_gradient = scale_gradient = None
-        if student.mean is not None and wanted is not None:
-            row_gradient = (student.mean - wanted).mul_((slope * some)[:, None])
-            scale_gradient = (row_gradient * rows).sum() if need_scale else None
-            row_gradient = row_gradient.mul_(scale) if need_rows else None
+            some = student.largest > EXCLUDED / 2  # an anchor without any candidate adds nothing
+            # The mean of the logits is the logit of the mean.
+            entropy = student.largest + torch.log(student.total) - (scaled * teacher.mean).sum(dim=1)
+            losses = torch.where(some, entropy, torch.zeros_like(entropy))
+            if student.mean is not None:
+                row_gradient = (student.mean - teacher.mean).mul_(some[:, None])
+        scale_gradient = (row_gradient * rows).sum() if row_gradient is not None and need_scale else None
+        row_gradient = row_gradient.mul_(scale) if row_gradient is not None and need_rows else None
         ctx.save_for_backward(row_gradient, scale_gradient)
         return losses.sum()
 

@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crossdistill.objectives.core.ranks import gather, reduce_, row_counts
+from crossdistill.objectives.core.ranks import gather, reduce_, row_counts, world_size
+from crossdistill.objectives.core.rows import check_ids
 from crossdistill.objectives.core.same_item import SameItem, SortedIds
 
 _CHUNK = 2048  # rows at once, where all of them are gone through
@@ -35,7 +36,11 @@ class TeacherColumns:
     """
 
     def __init__(
-        self, embeddings: Tensor | NDArray[np.floating], ids: Tensor | None = None, *, sharded: bool = False
+        self,
+        embeddings: Tensor | NDArray[np.floating],
+        ids: Tensor | NDArray[np.integer] | None = None,
+        *,
+        sharded: bool = False,
     ) -> None:
         if isinstance(embeddings, np.ndarray):
             with warnings.catch_warnings():
@@ -43,9 +48,9 @@ class TeacherColumns:
                 embeddings = torch.from_numpy(embeddings)
         if embeddings.ndim != 2 or not embeddings.is_floating_point():
             raise ValueError(f"columns are floating (N, d); received {embeddings.dtype} {tuple(embeddings.shape)}")
-        ids = torch.arange(len(embeddings)) if ids is None else ids
-        if ids.shape != embeddings.shape[:1]:
-            raise ValueError(f"columns take ids of shape ({len(embeddings)},); received {tuple(ids.shape)}")
+        if not len(embeddings) and not sharded:
+            raise ValueError("columns need at least one row")
+        ids = torch.arange(len(embeddings)) if ids is None else check_ids(ids, len(embeddings), name="columns")
         self.embeddings = embeddings.detach()
         self.sharded = sharded
         device = embeddings.device
@@ -87,13 +92,25 @@ class TeacherColumns:
     def everything(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """All of them as unit rows ``(N, d)`` in ``like``'s type and on its device, of all ranks; and their ids."""
         unit = like.new_empty(len(self), self.width)
-        for part, tile in zip(torch.split(unit, _CHUNK), self.tiles(_CHUNK, like), strict=True):
-            part.copy_(tile)
-        ids = self.ids.to(like.device)
-        if not self.sharded:
-            return unit, ids
-        counts = row_counts(len(self), like.device)
-        return gather(unit, counts), gather(ids, counts)
+        for number, tile in enumerate(self.tiles(_CHUNK, like)):
+            unit[number * _CHUNK : number * _CHUNK + len(tile)] = tile
+        ids = self.all_ids(like.device)
+        return (gather(unit, row_counts(len(self), like.device)) if self.sharded else unit), ids
+
+    def all_ids(self, device: torch.device) -> Tensor:
+        """The ids of all ranks' columns, ``(N,)``."""
+        ids = self.ids.to(device)
+        return gather(ids, row_counts(len(self), device)) if self.sharded else ids
+
+    def sample(self, count: int, seed: int, like: Tensor) -> Tensor:
+        """Up to about ``count`` unit rows, drawn by ``seed`` from those of all ranks, ``(n, d)``."""
+        share = -(-count // world_size()) if self.sharded else count
+        rows = torch.arange(len(self))
+        if len(self) > share:
+            rows = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:share].sort().values
+        rows = rows.to(self.embeddings.device)
+        unit = (self.embeddings[rows].double() * self._inverse_length[rows, None]).to(like)
+        return gather(unit, row_counts(len(unit), like.device)) if self.sharded else unit
 
     def moments(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and unbiased variance ``(d,)`` of the unit rows of all ranks, tile by tile."""

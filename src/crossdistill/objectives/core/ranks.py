@@ -5,8 +5,9 @@ whole batch's loss L, every rank has to send back W times its share of dL. Two r
 
 - what every rank computes alike from gathered rows has the gradient dL on each of the W ranks, and the backward pass of
   :func:`gather` adds them up: W times dL;
-- what each rank computes for its own rows alone is added up by :func:`sum_over_ranks`, whose backward pass multiplies
-  by W.
+- what each rank computes for its own rows alone is added up by :func:`sum_over_ranks`, whose backward pass adds up the
+  gradients that arrive on the ranks: W times dL where all of them go on alike, and the whole of it where each goes on with
+  its own rows.
 """
 
 from __future__ import annotations
@@ -90,4 +91,4 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient * world_size()
+        return reduce_(gradient.clone())

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from crossdistill.objectives.core.fused import fused
 from crossdistill.objectives.core.same_item import EXCLUDED, SameItem
@@ -51,6 +52,18 @@ def soften(entropy: Tensor, power: float) -> tuple[Tensor, Tensor]:
     return -torch.expm1(-power * entropy) / power, torch.exp(-power * entropy)
 
 
+def contrast(others: Tensor, own: Tensor, power: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Softened cross-entropy, its slope, and the softmax's total, from the exponentials' sum and the own logit.
+
+    Exact where the own column has nearly all the weight, as it has at low temperatures: the entropy is then
+    ``log(1 + others)``, and its derivative by the own logit ``others / total``; neither is a small difference.
+    """
+    own_part = torch.exp(own)
+    total = others + own_part
+    entropy = torch.where(own >= 0, torch.log1p(others / own_part), torch.log(total) - own)
+    return *soften(entropy, power), total
+
+
 def row_dots(first: Tensor, second: Tensor) -> Tensor:
     """``(R, N)`` twice to their rows' inner products ``(R,)``, without a third ``(R, N)``."""
     if first.device.type == "cpu":
@@ -73,12 +86,10 @@ def _contrast_(logits: Tensor, own: Tensor, power: float) -> tuple[Tensor, Tenso
     """Overwrites logits ``(R, N)`` by the derivatives of the loss with respect to them; losses and those of ``own``."""
     largest = torch.maximum(logits.amax(dim=1), own)
     logits.sub_(largest[:, None]).exp_()
-    own_part = torch.exp(own - largest)
-    total = logits.sum(dim=1) + own_part
-    losses, slope = soften(largest + torch.log(total) - own, power)
+    others = logits.sum(dim=1)
+    losses, slope, total = contrast(others, own - largest, power)
     logits.mul_((slope / total)[:, None])
-    # The sum of the others over the total, and not own/total - 1: exact where the own one has nearly all the weight.
-    return losses, -slope * (total - own_part) / total
+    return losses, -slope * others / total
 
 
 @fused
@@ -100,6 +111,15 @@ def _match_(logits: Tensor, own: Tensor, wanted: Tensor, wanted_own: Tensor) -> 
     return losses, some * (own_part / total - wanted_own_part / wanted_total)
 
 
+@fused
+def _sigmoid_(logits: Tensor, own: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Likewise for the sum of the cells' logistic losses, the own one being a pair and all others none."""
+    logits.add_(bias)
+    losses = F.softplus(logits).sum(dim=1) + F.softplus(-own - bias)
+    logits.sigmoid_()
+    return losses, -torch.sigmoid(-own - bias)
+
+
 class RowBlocks(torch.autograd.Function):
     """Sum over the rows of the (softened) cross-entropy; see :mod:`~crossdistill.objectives.core.similarity_loss`."""
 
@@ -109,6 +129,7 @@ class RowBlocks(torch.autograd.Function):
         anchors: Tensor | None,
         columns: Tensor,
         scale: Tensor,
+        bias: Tensor | None,
         part: slice,
         own_first: int | None,
         target: Target | None,
@@ -118,9 +139,10 @@ class RowBlocks(torch.autograd.Function):
     ) -> Tensor:
         """Anchors ``(B, d)``, of which ``part`` are this rank's rows, columns ``(N, d)``, scale scalar to a scalar.
 
-        Without anchors these are the columns themselves. The own column of the i-th row is ``own_first + i``.
+        Without anchors these are the columns themselves. The own column of the i-th row is ``own_first + i``. With a
+        bias the cells are classified one by one instead of by a softmax.
         """
-        need_rows, need_columns, need_scale = ctx.needs_input_grad[:3]
+        need_rows, need_columns, need_scale, need_bias = ctx.needs_input_grad[:4]
         need_rows = need_columns if anchors is None else need_rows
         rows = (columns if anchors is None else anchors)[part]
         own = None if own_first is None else slice(own_first, own_first + len(rows))
@@ -135,12 +157,17 @@ class RowBlocks(torch.autograd.Function):
         row_gradient = column_gradient if anchors is None else anchor_gradient
         # d loss / d scale needs no pass of its own: the logits are linear in the rows and in the scale alike.
         scale_gradient = torch.zeros_like(scale) if need_scale else None
+        bias_gradient = torch.zeros_like(scale) if need_bias else None
 
         for number, cells in enumerate(same.blocks_of_rows(block)):
             chosen = slice(number * block, (number + 1) * block)
             logits = torch.mm(rows[chosen] * scale, columns.T, out=buffer[: len(rows[chosen])])
             cells.exclude_(logits)
-            if target is None or target.columns is None or wanted_buffer is None:
+            if bias is not None:
+                losses[chosen], own_weight = _sigmoid_(logits, own_logits[chosen], bias)
+                if bias_gradient is not None:
+                    bias_gradient += logits.sum() + own_weight.sum()
+            elif target is None or target.columns is None or wanted_buffer is None:
                 losses[chosen], own_weight = _contrast_(logits, own_logits[chosen], power)
             else:
                 wanted_rows = target.anchors[chosen] * target.scale
@@ -167,6 +194,7 @@ class RowBlocks(torch.autograd.Function):
             None if anchor_gradient is None else anchor_gradient.mul_(scale),
             None if column_gradient is None else column_gradient.mul_(scale),
             scale_gradient,
+            bias_gradient,
         )
         return losses.sum()
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from typing import Any, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from crossdistill.errors import ConfigError
@@ -34,28 +38,38 @@ def exact(embeddings: Tensor) -> Tensor:
 
 
 class _UnitRows(torch.autograd.Function):
-    """Keeps the unit rows and the lengths alone for the backward pass; a norm of autograd's own keeps three copies."""
+    """Keeps the rows, their unit rows and their lengths for the backward pass; autograd would keep more."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, epsilon: float) -> Tensor:
-        length = torch.linalg.vector_norm(values, dim=1, keepdim=True)
-        huge = torch.isinf(length)
-        if bool(huge.any()):  # the square of a huge value is no float32 any more: take the length of smaller ones
-            largest = values.abs().amax(dim=1, keepdim=True).clamp(min=1.0)
-            length = torch.where(
-                huge, torch.linalg.vector_norm(values / largest, dim=1, keepdim=True) * largest, length
-            )
+        length = _lengths(values)
         short = length < epsilon
         length = length.clamp(min=epsilon)
         unit: Tensor = values / length
-        ctx.save_for_backward(unit, length, short)
+        ctx.save_for_backward(values, unit, length, short)
+        ctx.epsilon = epsilon
         return unit
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        unit, length, short = ctx.saved_tensors
+        values, unit, length, short = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative is wanted: of a length that autograd knows
+            (result,) = torch.autograd.grad(
+                values / _lengths(values).clamp(min=ctx.epsilon), values, gradient, create_graph=True
+            )
+            return result, None
         along = torch.einsum("bd,bd->b", unit, gradient)[:, None].masked_fill(short, 0.0)  # short rows are only divided
         return torch.addcmul(gradient, unit, -along).div_(length), None
+
+
+def _lengths(values: Tensor) -> Tensor:
+    """``(B, d)`` to ``(B, 1)``. The square of a huge value is no float32 any more, so that it is scaled down first."""
+    length: Tensor = torch.linalg.vector_norm(values, dim=1, keepdim=True)
+    huge = torch.isinf(length)
+    if length.device.type == "cpu" and not bool(huge.any()):  # elsewhere this question would wait for the device
+        return length
+    largest = values.detach().abs().amax(dim=1, keepdim=True).clamp(min=1.0)
+    return torch.where(huge, torch.linalg.vector_norm(values / largest, dim=1, keepdim=True) * largest, length)
 
 
 class _FromHalf(torch.autograd.Function):
@@ -82,23 +96,59 @@ def unit_rows(embeddings: Tensor, epsilon: float | None = None) -> Tensor:
     return unit
 
 
-def check_shapes(student: Tensor, teacher: Tensor, ids: Tensor | None = None, *, name: str) -> None:
-    """Refuses anything but two ``(B, d)`` tensors of one shape and, if given, ``(B,)`` ids."""
-    if student.ndim != 2 or student.shape != teacher.shape:
+def check_shapes(student: Tensor, teacher: Tensor, *, name: str) -> None:
+    """Refuses anything but two floating ``(B, d)`` tensors of one shape with at least one column."""
+    for side, rows in (("student", student), ("teacher", teacher)):
+        if rows.ndim != 2 or not rows.is_floating_point() or rows.shape[1] == 0:
+            raise ValueError(
+                f"{name} takes floating {side} embeddings of shape (B, d); received {rows.dtype} {tuple(rows.shape)}"
+            )
+    if student.shape != teacher.shape:
         raise ValueError(
             f"{name} takes student and teacher embeddings of one shape (B, d); received {tuple(student.shape)} and "
             f"{tuple(teacher.shape)}. A projection head brings the student to the teacher's width."
         )
-    if ids is not None and ids.shape != student.shape[:1]:
-        raise ValueError(f"{name} takes ids of shape ({student.shape[0]},); received {tuple(ids.shape)}")
+
+
+def check_ids(ids: Tensor | NDArray[np.integer] | Sequence[int], count: int, *, name: str) -> Tensor:
+    """Identities ``(count,)`` as int64.
+
+    Raises:
+        ValueError: they are no integers, or not as many as there are rows.
+    """
+    checked = torch.as_tensor(ids)
+    if checked.is_floating_point() or checked.is_complex() or checked.dtype == torch.bool:
+        raise ValueError(f"{name} takes ids that are integers; received {checked.dtype}")
+    if checked.shape != (count,):
+        raise ValueError(f"{name} takes ids of shape ({count},); received {tuple(checked.shape)}")
+    return checked.long()
 
 
 def check_positive(value: float, *, what: str, name: str) -> float:
-    """Refuses a setting that is not above zero.
+    """Refuses a setting that is not finite and above zero.
 
     Raises:
-        ConfigError: it is zero, negative or no number.
+        ConfigError: it is not.
     """
-    if not value > 0:
-        raise ConfigError(f"The {what} must be positive.", where=f"objective {name}", received=value)
+    if not (math.isfinite(value) and value > 0):
+        raise ConfigError(f"The {what} must be positive and finite.", where=f"objective {name}", received=value)
     return value
+
+
+def check_weight(value: float, *, what: str, name: str) -> float:
+    """Refuses a weight that is not finite, or that would make the loss something to maximise."""
+    if not (math.isfinite(value) and value >= 0):
+        raise ConfigError(f"The {what} must be finite and not negative.", where=f"objective {name}", received=value)
+    return value
+
+
+def check_choice(value: str, choices: Any, *, what: str, name: str) -> None:
+    """Refuses what is none of a ``Literal``'s values.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if value not in get_args(choices):
+        raise ConfigError(
+            f"Unknown {what}.", where=f"objective {name}", expected=" or ".join(get_args(choices)), received=value
+        )

@@ -40,6 +40,7 @@ class SameItem:
         first = torch.searchsorted(ids, row_ids)
         count = torch.searchsorted(ids, row_ids, right=True) - first
         self._row_ids, self._column_ids = row_ids, column_ids
+        self.found = count > 0  # (B,), whether a row has any
         self._cells: tuple[Tensor, Tensor] | None = None
         if int(count.sum()) <= _SPARSE * max(1, len(row_ids)):
             rows = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
@@ -48,12 +49,12 @@ class SameItem:
 
     def blocks_of_rows(self, size: int) -> list[Cells]:
         """The cells of each block of ``size`` whole rows."""
-        ids = [(rows, self._column_ids) for rows in torch.split(self._row_ids, size)]
+        ids = [(rows, self._column_ids) for rows in _parts(self._row_ids, size)]
         return self._blocks(size, 0, ids)
 
     def blocks_of_columns(self, size: int) -> list[Cells]:
         """The cells of each tile of ``size`` whole columns."""
-        ids = [(self._row_ids, columns) for columns in torch.split(self._column_ids, size)]
+        ids = [(self._row_ids, columns) for columns in _parts(self._column_ids, size)]
         return self._blocks(size, 1, ids)
 
     def _blocks(self, size: int, axis: int, ids: list[tuple[Tensor, Tensor]]) -> list[Cells]:
@@ -66,6 +67,11 @@ class SameItem:
                   for number, cells in enumerate(self._cells)]  # fmt: skip
         parts = zip(*(torch.split(each, counts) for each in within), strict=True)
         return [Cells(part, each) for part, each in zip(parts, ids, strict=True)]
+
+
+def _parts(ids: Tensor, size: int) -> list[Tensor]:
+    """Parts of ``size``; none of an empty tensor, of which ``torch.split`` makes one."""
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
 class Cells(NamedTuple):

@@ -15,6 +15,7 @@ from torch import Tensor
 from crossdistill.objectives.core.batch import Batch
 from crossdistill.objectives.core.column_tiles import ColumnTiles
 from crossdistill.objectives.core.columns import TeacherColumns
+from crossdistill.objectives.core.ranks import reduce_
 from crossdistill.objectives.core.row_blocks import RowBlocks, Target
 from crossdistill.objectives.core.same_item import SameItem
 
@@ -30,6 +31,7 @@ def similarity_loss(
     *,
     own: bool,
     target: Target | None = None,
+    bias: Tensor | None = None,
     power: float = 0.0,
     memory_mb: float = MEMORY_MB,
     views: int = 1,
@@ -44,6 +46,8 @@ def similarity_loss(
         own: whether an anchor's own column is a candidate: the column of its number, or against the bank the teacher's
             embedding of its pair.
         target: the distribution to match; all on the own column without one. It gets no gradient.
+        bias: a scalar tensor; with it each cell is classified on its own, ``sum_j log(1 + exp(-z_ij (l_ij + bias)))``
+            with z = 1 for the own column and -1 for the others (SigLIP). Not against the bank.
         power: softens each anchor's entropy to ``(1 - exp(-power * entropy)) / power``; 0 leaves it.
         memory_mb: budget for the tiles in MiB.
         views: how many views of the batch stand in ``anchors`` and ``columns``, one after the other; the own column is
@@ -57,11 +61,14 @@ def similarity_loss(
     memory = int(memory_mb * 2**20)
     total: Tensor
     if isinstance(columns, TeacherColumns):
+        if bias is not None:
+            raise ValueError("similarity_loss takes a bias within the batch only")
         if not batch.named:
             raise ValueError("Compared with the bank, rows need the ids of their source items: pass ids (B,).")
         # Where the columns are spread over the ranks, every rank sees to all rows; otherwise to its own.
         part = slice(None) if columns.sharded else batch.mine
         same = columns.same_item(batch.ids[part])
+        _check_known(same, columns)
         paired = batch.unit_teacher.detach()[part] if own else None
         chosen = None if target is None else _rows(target, part)
         total = ColumnTiles.apply(anchors[part], columns, scale, paired, chosen, same, power, memory)
@@ -75,8 +82,17 @@ def similarity_loss(
         chosen = None if target is None else _rows(target, part)
         same = SameItem(ids[part], ids)
         rows = None if anchors is columns else anchors  # one gradient instead of two where they are the same
-        total = total + RowBlocks.apply(rows, columns, scale, part, own_first, chosen, same, power, memory)
+        total = total + RowBlocks.apply(rows, columns, scale, bias, part, own_first, chosen, same, power, memory)
     return batch.total(total) / max(1, count * views)
+
+
+def _check_known(same: SameItem, columns: TeacherColumns) -> None:
+    found = same.found.long()
+    if not bool(((reduce_(found) if columns.sharded else found) > 0).all()):
+        raise ValueError(
+            "Some ids of the batch are not among those of the bank, so that an anchor's own column would be its own "
+            "negative. The bank holds the whole pair set: give it the same ids as the batch's rows."
+        )
 
 
 def _rows(target: Target, part: slice) -> Target:
