@@ -221,6 +221,7 @@ def product_rate(case: dict[str, Any]) -> dict[str, float]:
 
 KINDS = {
     "in_batch": in_batch,
+    "in_turns": in_turns,
     "whole_bank": whole_bank,
     "bank_and_products": bank_and_products,
     "product_rate": product_rate,

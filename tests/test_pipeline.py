@@ -30,7 +30,7 @@ from crossdistill.errors import (
     TrainingError,
 )
 from crossdistill.modalities.image import Image
-from crossdistill.objectives import CMCD
+from crossdistill.objectives import CMCD, known_objectives
 from crossdistill.pipeline import RunFolder, evaluate, load_config, make_config, run, run_stage_one, run_stage_two
 
 
@@ -175,6 +175,65 @@ class TestLoad:
             model.embed([tmp_path / "none.png"])
         with pytest.raises(RunFolderError, match="no run folder"):
             crossdistill.load(tmp_path)
+
+
+class TestObjectives:
+    def test_every_objective_runs_by_name_and_in_the_forms_that_yaml_gives_it(self, tiny: dict[str, Any]) -> None:
+        forms = [
+            [{"name": "cmc"}, {"name": "l2", "weight": 0.5}],
+            {"name": "cmcd", "against": "bank", "cmd_form": "to_teacher", "label": "cmcd-bank"},
+            {"name": "cmc", "learnable_temperature": True, "label": "cmc-learnable"},
+        ]
+        tiny["objective"] = "cmcd"
+        tiny["baselines"] = [*(name for name in known_objectives() if name != "cmcd"), *forms]
+        tiny["train"]["epochs"] = 1
+        tiny["evaluate"] = {"protocols": ["retrieval"], "controls": []}
+        folder = run(tiny)
+        names = [outcome["name"] for outcome in metrics_of(folder)["outcomes"]]
+        assert names == [
+            "cmcd",
+            *(n for n in known_objectives() if n != "cmcd"),
+            "cmc+l2",
+            "cmcd-bank",
+            "cmc-learnable",
+        ]
+        assert (folder.baseline("cmc+l2") / "model.safetensors").is_file()
+        written = yaml.safe_load(folder.config.read_text())
+        assert load_config(folder.config).to_dict() == written
+        assert [term["weight"] for term in written["baselines"][-3]["terms"]] == [1.0, 0.5]
+
+    def test_pairs_of_one_group_need_not_be_told_apart(self, tiny: dict[str, Any]) -> None:
+        """With two pairs a group the other one is no negative: another loss from the first epoch on."""
+        manifest = Path(tiny["pairs"])
+        lines = manifest.read_text().splitlines()
+        grouped = manifest.with_name("grouped.csv")
+        grouped.write_text("\n".join([f"{lines[0]},group", *(f"{row},{n // 2}" for n, row in enumerate(lines[1:]))]))
+        tiny |= {"pairs": str(grouped), "baselines": [], "evaluate": {"protocols": ["retrieval"], "controls": []}}
+        losses = []
+        for negatives in ("item", "group"):
+            folder = run({**tiny, "negatives": negatives, "out": f"{tiny['out']}-{negatives}"})
+            losses.append(metrics_of(folder)["curves"]["distil/cmcd"][0]["loss"])
+        assert losses[1] < losses[0]
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"baselines": ["l2", {"name": "cmc", "temperture": 1}]}, "baselines: objective.temperture"),
+            ({"baselines": ["cmcd"]}, "label of its own"),
+            ({"negatives": "group", "baselines": ["crd"]}, "one memory row per item"),
+            ({"negatives": "group", "objective": [{"name": "crd"}, {"name": "l2"}]}, "one memory row per item"),
+            ({"objective": {"name": "cmd", "against": "bank"}}, "to_teacher"),
+            ({"train": {"embed_at_once": 4}}, r"train.embed_at_once(.|\n)*batch_norm: per_part"),
+            ({"pretrain": {"backbone": "test_resnet", "embed_at_once": 4}}, r"pretrain.embed_at_once"),
+        ],
+        ids=str,
+    )
+    def test_mistakes_are_told_before_anything_begins(
+        self, tiny: dict[str, Any], changes: dict[str, Any], message: str
+    ) -> None:
+        with pytest.raises(ConfigError, match=message):
+            run({**tiny, **changes})
+        assert not Path(tiny["out"]).exists()
 
 
 class TestSameSeed:

@@ -6,8 +6,7 @@ whole batch's loss L, every rank has to send back W times its share of dL. Two r
 - what every rank computes alike from gathered rows has the gradient dL on each of the W ranks, and the backward pass of
   :func:`gather` adds them up: W times dL;
 - what each rank computes for its own rows alone is added up by :func:`sum_over_ranks`, whose backward pass adds up the
-  gradients that arrive on the ranks: W times dL where all of them go on alike, and the whole of it where each goes on with
-  its own rows.
+  gradients that arrive on the ranks: W times dL where all go on alike, all of it where each goes on with its own rows.
 """
 
 from __future__ import annotations
