@@ -1,7 +1,8 @@
 """Which objective is best on the emoji pairs? Several seeds, the same budget for each, raw results kept.
 
-    python -m benchmarks.emoji            # 3 seeds, about 20 minutes on 2 cores; goes on where it stopped
-    python -m benchmarks.emoji --quick    # 1 seed, 2 epochs: only shows that it runs
+    python -m benchmarks.emoji               # 3 seeds, about 20 minutes on 2 cores; goes on where it stopped
+    python -m benchmarks.emoji --set forms   # batch against whole bank, and other contrastive objectives, likewise
+    python -m benchmarks.emoji --quick       # 1 seed, 2 epochs: only shows that it runs
 
 Each seed draws its own split, initial weights, order and augmentation. Everything else but the number of epochs is
 `crossdistill demo`.
@@ -21,24 +22,35 @@ from crossdistill.files import read_json
 from crossdistill.pipeline import demo_config, run
 from crossdistill.report.table import label_of
 
-OBJECTIVES = ("cmcd", "cmc", "cmd", "l2", "cosine")
+SETS: dict[str, list[Any]] = {  # beside cmcd, which is in each
+    "main": ["cmc", "cmd", "l2", "cosine"],
+    "forms": [
+        "cmc",
+        {"name": "cmc", "against": "bank", "label": "cmc-bank"},
+        {"name": "cmcd", "against": "bank", "cmd_form": "to_teacher", "label": "cmcd-bank"},
+        {"name": "seed", "against": "bank", "label": "seed-bank"},
+        "siglip",
+        "robust_cmc",
+        "l2",
+    ],
+}
 METRICS = ("target_to_source_r@1", "target_to_source_r@5", "zero_shot", "linear_5_shot", "knn", "linear")
 EPOCHS = 36  # longer than the demo, which has four minutes for everything
 WORK = Path("runs/benchmarks/emoji")
 
 
-def run_seed(seed: int, quick: bool) -> dict[str, dict[str, float]]:
+def run_seed(seed: int, chosen: str, quick: bool) -> dict[str, dict[str, float]]:
     """All objectives and the teacher on the target, for one seed: metric values by subject."""
     config: dict[str, Any] = demo_config()
     config["pairs"] = {"builtin": "emoji", "split": {"seed": seed}}
-    config["baselines"] = [name for name in OBJECTIVES if name != config["objective"]["name"]]
+    config["baselines"] = SETS[chosen]
     config["train"] = {**config["train"], "seed": seed, "epochs": 2 if quick else EPOCHS}
     config["evaluate"] = {
         "protocols": ["knn", "linear", "retrieval", "zero_shot"],
         "shots": [5],
         "controls": ["random_student", "teacher_on_target", "teacher_on_source"],
     }
-    config["out"] = str(WORK / f"{'quick' if quick else 'seed'}-{seed}")
+    config["out"] = str(WORK / f"{chosen}-{'quick' if quick else 'seed'}-{seed}")
     metrics = read_json(run(config).metrics)
     return {
         outcome["name"]: {name: outcome["metrics"][name]["value"] for name in METRICS if name in outcome["metrics"]}
@@ -59,11 +71,12 @@ def main() -> None:
     """Runs the comparison and prints it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--set", choices=list(SETS), default="main")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     seeds = list(range(1 if arguments.quick else arguments.seeds))
-    by_seed = [run_seed(seed, arguments.quick) for seed in seeds]
+    by_seed = [run_seed(seed, arguments.set, arguments.quick) for seed in seeds]
 
     subjects = list(by_seed[0])
     table = {
@@ -85,7 +98,9 @@ def main() -> None:
             print(f"| {subject} | " + " | ".join(cells) + " |")
     if not arguments.quick:
         config = {**demo_config(), "train": {**demo_config()["train"], "epochs": EPOCHS}}
-        save("objectives-emoji", {"seeds": seeds, "configuration": config, "by_seed": by_seed, "mean_low_high": table})
+        config["baselines"] = SETS[arguments.set]
+        name = "objectives-emoji" if arguments.set == "main" else f"objectives-emoji-{arguments.set}"
+        save(name, {"seeds": seeds, "configuration": config, "by_seed": by_seed, "mean_low_high": table})
 
     def paired(metric: str, ratio: float) -> None:
         ours, theirs = (table[name][metric][0] for name in ("cmcd", "l2"))

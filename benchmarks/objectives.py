@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks.record import Measurement, at_most, below, save, show_table
 
 WIDTH = 512
+WORK = Path("runs/benchmarks")
 PEERS = {
     "open_clip ClipLoss": ("open_clip", "cmc"),
     "lightly NTXentLoss": ("lightly", "info_nce"),
@@ -149,7 +150,8 @@ def main() -> None:
     arguments = parser.parse_args()
     bench = Bench(arguments.device, arguments.json)
     quick = arguments.quick
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    WORK.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=WORK) as folder:
         bench.against_naive(8192, 1 if quick else 3)
         bench.bank(256, 65_536 if quick else 262_144, Path(folder), quick=quick)
     if not quick:
