@@ -1,6 +1,6 @@
 """Time and memory of the tiled objectives against whole matrices and against other packages' losses.
 
-    python -m benchmarks.objectives            # about six minutes on 2 cores
+    python -m benchmarks.objectives            # about ten minutes on 2 cores
     python -m benchmarks.objectives --quick    # smaller sizes, within a minute
     python -m benchmarks.objectives --device cuda
 
