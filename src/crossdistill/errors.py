@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class CrossDistillError(Exception):
@@ -39,6 +40,12 @@ class CrossDistillError(Exception):
             if value is not None
         }
         super().__init__(problem)
+
+    def at(self, where: object) -> Self:
+        """The same message about another place."""
+        twin = type(self)(self.problem)
+        twin.details = {"where": str(where), **{name: text for name, text in self.details.items() if name != "where"}}
+        return twin
 
     def __str__(self) -> str:
         lines = [self.problem, *(f"  {name + ':':<10}{value}" for name, value in self.details.items())]

@@ -13,11 +13,11 @@ from crossdistill.validation import validated
 __all__ = ["InputDefaults", "Modality", "known_modalities", "parse_modality"]
 
 
-_PARTS = {"base", "image_augment"}
+_PARTS = {"base", "image_augment", "raster", "raster_file", "square"}
 
 
 def known_modalities() -> list[str]:
-    """Names of all modalities: the files of this folder that are no part of another one (``image_augment``)."""
+    """Names of all modalities: the files of this folder that are no part of another one (``square``)."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _PARTS)
 
 

@@ -90,6 +90,11 @@ class Modality(BaseModel, ABC):
         """How the item at ``path`` is drawn in a report: a picture of ``side`` x ``side`` pixels."""
 
     @classmethod
+    def fake_settings(cls) -> dict[str, Any]:
+        """Settings that :meth:`write_fake`'s samples need, beside the name; none by default."""
+        return {}
+
+    @classmethod
     @abstractmethod
     def write_fake(cls, path: Path, label: int, variant: int, rich: bool) -> None:
         """Writes a tiny sample for tests: ``label`` decides what it shows, ``variant`` how, ``rich`` the detail."""

@@ -11,12 +11,12 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageOps
 from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from crossdistill.errors import PairsError
 from crossdistill.modalities.base import InputDefaults, Modality
 from crossdistill.modalities.image_augment import ImageAugment, augment_images, border_colours
+from crossdistill.modalities.square import Fit, square
 
 _WHITE = (255, 255, 255, 255)
 _INTERPOLATIONS = {"nearest", "bilinear", "bicubic", "lanczos"}
@@ -31,7 +31,7 @@ class Image(Modality):
     modality: Literal["image"] = "image"
     size: int | None = Field(None, ge=8, le=4096, description="side in pixels; default: the encoder's own")
     channels: Literal[1, 3] = 3
-    fit: Literal["crop", "pad", "squash"] = Field("crop", description="how a picture that is not square becomes one")
+    fit: Fit = Field("crop", description="how a picture that is not square becomes one")
     mean: tuple[float, ...] | None = Field(None, description="default: the encoder's own")
     std: tuple[float, ...] | None = Field(None, description="default: the encoder's own")
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
@@ -171,20 +171,8 @@ class Image(Modality):
         height, width = tensor.shape[-2:]
         if (height, width) == (self.size, self.size):
             return tensor
-        side = self.size
-        if self.fit == "squash":
-            target = [side, side]
-        else:
-            edge = min(height, width) if self.fit == "crop" else max(height, width)
-            target = [max(1, round(height * side / edge)), max(1, round(width * side / edge))]
-        tensor = F.resize(tensor, target, InterpolationMode(self.interpolation), antialias=True)
-        if self.fit == "pad":
-            spare_y, spare_x = side - tensor.shape[-2], side - tensor.shape[-1]
-            edges = [spare_x // 2, spare_y // 2, spare_x - spare_x // 2, spare_y - spare_y // 2]
-            padded: Tensor = F.pad(tensor, edges, fill=border_colours(tensor[None])[0].tolist())
-            return padded
-        cropped: Tensor = F.center_crop(tensor, [side, side])
-        return cropped
+        fill = border_colours(tensor[None])[0].tolist() if self.fit == "pad" else 0.0
+        return square(tensor, self.size, self.fit, self.interpolation, fill)
 
 
 def _flatten(picture: Pillow.Image) -> Pillow.Image:

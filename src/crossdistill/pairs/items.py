@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,13 +36,14 @@ class Items(Dataset[Tensor]):
         self.modality = modality
         self._wheres = list(wheres)
         self._cache: Tensor | None = None
-        if files and len(files) * math.prod(modality.shape) <= CACHE_BYTES:
+        first = self._decode(0) if files else None
+        if first is not None and len(files) * first.nbytes <= CACHE_BYTES:
             with track(f"reading {description}", len(files)) as task:
-                decoded = []
+                cache = torch.empty(len(files), *first.shape, dtype=first.dtype)
                 for index in range(len(files)):
-                    decoded.append(self._decode(index))
+                    cache[index] = first if index == 0 else self._decode(index)
                     task.advance()
-            self._cache = torch.stack(decoded)
+            self._cache = cache
 
     @classmethod
     def of(cls, pairs: Pairs, rows: Sequence[int], side: Side, modality: Modality, description: str = "") -> Items:
@@ -90,8 +90,7 @@ class Items(Dataset[Tensor]):
         try:
             return self.modality.decode(self.files[index])
         except PairsError as error:
-            details = {key: value for key, value in error.details.items() if key != "where"}
-            raise PairsError(error.problem, where=f"{self._wheres[index]}: {self.files[index]}", **details) from error
+            raise error.at(f"{self._wheres[index]}: {self.files[index]}") from error
 
 
 def content_hash(file: Path) -> str:

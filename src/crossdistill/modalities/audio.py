@@ -1,0 +1,275 @@
+"""The audio modality: sound files as log-mel spectrograms."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from crossdistill.errors import MissingDependencyError, PairsError
+from crossdistill.modalities.base import InputDefaults, Modality
+from crossdistill.modalities.raster import colours
+
+_LONGEST = 3600.0  # seconds of one file; beyond it a file is broken, or should be cut into clips
+_SILENCE = 1e-10  # power
+_DECIBELS = 80.0  # below the loudest cell, where the scale ends
+
+
+class MelSetting(NamedTuple):
+    """How a spectrogram is made; the names are those of the encoders that made the settings known.
+
+    Attributes:
+        rate: samples a second.
+        window: samples of one frame.
+        hop: samples between two frames.
+        mels: bands.
+        low: lowest frequency in Hz.
+        high: highest.
+    """
+
+    rate: int
+    window: int
+    hop: int
+    mels: int
+    low: float
+    high: float
+
+
+SETTINGS = {
+    "general": MelSetting(16_000, 400, 160, 64, 50.0, 8_000.0),
+    "vggish": MelSetting(16_000, 400, 160, 64, 125.0, 7_500.0),  # arXiv 1609.09430
+    "ast": MelSetting(16_000, 400, 160, 128, 20.0, 8_000.0),  # arXiv 2104.01778
+    "panns": MelSetting(32_000, 1024, 320, 64, 50.0, 14_000.0),  # arXiv 1912.10211
+    "whisper": MelSetting(16_000, 400, 160, 80, 0.0, 8_000.0),  # arXiv 2212.04356
+}
+
+
+class AudioAugment(BaseModel):
+    """Random changes of one spectrogram; 0 turns one off. The masks are those of SpecAugment (arXiv 1904.08779)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    shift: float = Field(0.1, ge=0, le=1, description="largest shift in time, as a share of the length")
+    gain: float = Field(6.0, ge=0, description="largest change of loudness, in dB")
+    time_masks: int = Field(1, ge=0)
+    time_width: float = Field(0.15, ge=0, le=1, description="widest mask, as a share of the length")
+    band_masks: int = Field(1, ge=0)
+    band_width: float = Field(0.15, ge=0, le=1, description="widest mask, as a share of the bands")
+    noise: float = Field(1.0, ge=0, description="standard deviation of the cells' noise, in dB")
+
+
+class Audio(Modality):
+    """Sound files (wav, flac, ogg, mp3) as log-mel power in decibels below 0..1, ``(1, mels, frames)`` in float16.
+
+    Channels are averaged, other rates resampled. 1 is the loudest cell of a clip, 0 is 80 dB below it and less.
+    """
+
+    modality: Literal["audio"] = "audio"
+    setting: Literal["general", "vggish", "ast", "panns", "whisper"] = "general"
+    seconds: float = Field(2.0, gt=0, le=60, description="length that every clip is brought to")
+    longer: Literal["middle", "start"] = Field("middle", description="which part of a longer clip is kept")
+    shorter: Literal["pad", "repeat"] = Field("pad", description="what follows a shorter clip: silence, or itself")
+    mean: tuple[float, ...] | None = Field(None, description="of the scaled decibels; default: the encoder's own")
+    std: tuple[float, ...] | None = None
+    augment_with: AudioAugment = Field(default_factory=AudioAugment, alias="augment")
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @property
+    def mel(self) -> MelSetting:
+        """The spectrogram's setting."""
+        return SETTINGS[self.setting]
+
+    @property
+    def samples(self) -> int:
+        """Of a clip."""
+        return round(self.seconds * self.mel.rate)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (1, self.mel.mels, 1 + self.samples // self.mel.hop)
+
+    def resolve(self, defaults: InputDefaults) -> Self:
+        average = [(sum(values) / len(values),) for values in (defaults.mean, defaults.std)]
+        return self.model_copy(update={"mean": self.mean or average[0], "std": self.std or average[1]})
+
+    def as_defaults(self) -> InputDefaults:
+        if self.mean is None or self.std is None:
+            raise ValueError("mean or std is still open: resolve the modality with an encoder first")
+        return InputDefaults(size=self.shape[-1], mean=self.mean, std=self.std, interpolation="bilinear")
+
+    @property
+    def decoding(self) -> str:
+        return self.model_dump_json(exclude={"mean", "std", "augment_with"})
+
+    def decode(self, path: Path) -> Tensor:
+        wave, rate = read_sound(path)
+        try:
+            return self._spectrogram(wave, rate)
+        except PairsError as error:
+            raise error.at(path) from error
+
+    def from_array(self, array: Any) -> Tensor:
+        """A wave ``(samples,)`` or ``(samples, channels)`` at the setting's own rate, floating, within -1..1."""
+        wave = np.asarray(array)
+        if wave.dtype.kind != "f" or wave.ndim not in (1, 2):
+            raise PairsError(
+                "An array holds no sound.", expected=f"floats (samples,) or (samples, channels) at {self.mel.rate} Hz",
+                received=f"{wave.dtype}, shape {wave.shape}", fix="divide whole numbers by their largest value first",
+            )  # fmt: skip
+        return self._spectrogram(wave.astype(np.float32), self.mel.rate)
+
+    def augment(self, batch: Tensor) -> Tensor:
+        change, (count, _, bands, frames) = self.augment_with, batch.shape
+        values, device = batch.float(), batch.device
+        if change.shift:
+            by = torch.randint(-round(change.shift * frames), round(change.shift * frames) + 1, (count,), device=device)
+            place = (torch.arange(frames, device=device) - by[:, None]) % frames
+            values = values.gather(3, place[:, None, None].expand(-1, 1, bands, -1))
+        if change.gain:
+            values = values + change.gain / _DECIBELS * (2 * torch.rand(count, 1, 1, 1, device=device) - 1)
+        if change.noise:
+            values = values + change.noise / _DECIBELS * torch.randn_like(values)
+        for masks, widest, size, axis in (
+            (change.time_masks, change.time_width, frames, 3), (change.band_masks, change.band_width, bands, 2),
+        ):  # fmt: skip
+            for _ in range(masks):
+                width = torch.rand(count, 1, device=device) * widest * size
+                first = torch.rand(count, 1, device=device) * (size - width)
+                cell = torch.arange(size, device=device)
+                hidden = (cell >= first) & (cell < first + width)
+                values = values.masked_fill(hidden[:, None, None] if axis == 3 else hidden[:, None, :, None], 0.0)
+        return values.clamp(0, 1)
+
+    def contrastive(self) -> Self:
+        strong = AudioAugment(shift=0.5, gain=10, time_masks=2, time_width=0.25, band_masks=2, band_width=0.2, noise=2)
+        chosen = self.augment_with if "augment_with" in self.model_fields_set else strong
+        return self.model_copy(update={"augment_with": chosen})
+
+    def normalise(self, batch: Tensor) -> Tensor:
+        if self.mean is None or self.std is None:
+            raise ValueError("mean and std are still open: resolve the modality with an encoder first")
+        return (batch.float() - self.mean[0]) / self.std[0]
+
+    def with_statistics(self, items: Tensor) -> Self:
+        values = items.double()
+        mean, std = round(float(values.mean()), 4), round(float(values.std()), 4) or 0.25
+        return self.model_copy(update={"mean": self.mean or (mean,), "std": self.std or (std,)})
+
+    def picture(self, path: Path, side: int) -> Pillow.Image:
+        """The spectrogram in colours, low bands at the bottom."""
+        cells = self.decode(path)[0].float().numpy()[::-1]
+        return Pillow.fromarray(colours(cells)).resize((side, side), Pillow.Resampling.BILINEAR)
+
+    @classmethod
+    def write_fake(cls, path: Path, label: int, variant: int, rich: bool) -> None:
+        """Half a second of ``label + 1`` beeps, with an overtone when ``rich``. Always a wav file."""
+        rng = np.random.default_rng(label * 1000 + variant)
+        time = np.arange(8000) / 16_000
+        pitch = 300 * rng.uniform(0.9, 1.1)
+        wave = np.sin(2 * np.pi * pitch * time) + (0.5 * np.sin(4 * np.pi * pitch * time) if rich else 0)
+        wave *= np.sin(np.pi * (label + 1) * time / time[-1]) ** 2 * 0.5
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as stream:
+            _soundfile(path).write(stream, wave, 16_000, format="WAV")
+
+    def _spectrogram(self, wave: NDArray[np.float32], rate: int) -> Tensor:
+        mono = wave.mean(axis=1) if wave.ndim == 2 else wave
+        if len(mono) == 0:
+            raise PairsError("A sound has no samples.", expected="at least one", received="length 0")
+        if not np.isfinite(mono).all():
+            raise PairsError("A sound has samples that are not finite.", expected="numbers within -1 and 1")
+        if float(np.abs(mono).max()) > 8.0:
+            raise PairsError(
+                "The samples of a sound are far out of range.", expected="numbers within -1 and 1",
+                received=f"up to {float(np.abs(mono).max()):.4g}",
+            )  # fmt: skip
+        clip = torch.from_numpy(self._fit(_resample(mono, rate, self.mel.rate)))
+        mel = self.mel
+        spectrum = torch.stft(
+            clip, mel.window, mel.hop, window=torch.hann_window(mel.window), center=True, return_complex=True
+        )
+        power = _filters(mel) @ spectrum.abs().square()
+        loudest = float(power.max())
+        if loudest <= _SILENCE:
+            return torch.zeros_like(power)[None].half()
+        decibels = 10 * torch.log10((power / loudest).clamp(min=10 ** (-_DECIBELS / 10)))
+        return (1 + decibels / _DECIBELS).clamp(0, 1)[None].half()
+
+    def _fit(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+        spare = self.samples - len(wave)
+        if spare <= 0:
+            first = -spare // 2 if self.longer == "middle" else 0
+            return np.ascontiguousarray(wave[first : first + self.samples])
+        if self.shorter == "repeat":
+            return np.resize(wave, self.samples)
+        return np.pad(wave, (spare // 2, spare - spare // 2))
+
+
+def read_sound(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Samples within -1..1 ``(samples, channels)`` and their rate in Hz.
+
+    Raises:
+        PairsError: the file is missing, unreadable, truncated or far too long.
+        MissingDependencyError: soundfile is not installed.
+    """
+    soundfile = _soundfile(path)
+    expected = "a sound file that libsndfile reads (WAV, FLAC, OGG, MP3)"
+    if not path.is_file():
+        raise PairsError("A file is missing.", where=path, expected=expected)
+    try:
+        with soundfile.SoundFile(path) as opened:
+            if opened.frames > _LONGEST * opened.samplerate:
+                raise ValueError(
+                    f"{opened.frames / opened.samplerate:,.0f} seconds, where {_LONGEST:,.0f} are the most"
+                )
+            wave: NDArray[np.float32] = opened.read(dtype="float32", always_2d=True)
+            return wave, int(opened.samplerate)
+    except (soundfile.SoundFileError, OSError, ValueError, RuntimeError) as error:
+        raise PairsError(
+            "A sound cannot be read.", where=path, expected=expected, received=str(error) or type(error).__name__,
+            fix="replace the file, or remove its row from the pairs",
+        ) from error  # fmt: skip
+
+
+def _soundfile(path: Path) -> Any:
+    try:
+        import soundfile
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Sound files need the package soundfile.", where=path, fix="pip install 'crossdistill[audio]'"
+        ) from error
+    return soundfile
+
+
+def _resample(wave: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
+    if rate == wanted:
+        return wave
+    from scipy.signal import resample_poly
+
+    common = math.gcd(rate, wanted)
+    resampled: NDArray[np.float32] = resample_poly(wave, wanted // common, rate // common).astype(np.float32)
+    return resampled
+
+
+@cache
+def _filters(mel: MelSetting) -> Tensor:
+    """Slaney's triangular filters, ``(mels, window // 2 + 1)``."""
+    try:
+        from librosa.filters import mel as mel_filters
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Spectrograms need the package librosa.", fix="pip install 'crossdistill[audio]'"
+        ) from error
+    return torch.from_numpy(mel_filters(sr=mel.rate, n_fft=mel.window, n_mels=mel.mels, fmin=mel.low, fmax=mel.high))
+
+
+MODALITY = Audio

@@ -1,0 +1,101 @@
+"""The sketch modality: line drawings as pictures, as SVG, or as the strokes of QuickDraw."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageDraw
+from pydantic import Field
+
+from crossdistill.errors import MissingDependencyError, PairsError
+from crossdistill.modalities.image import Image
+
+_DRAWN = 512  # side in pixels at which vectors are drawn before they are brought to size
+_FINER = 2  # and how many times finer than that strokes are, for smooth edges
+_MOST_POINTS = 200_000
+_LARGEST_FILE = 20_000_000  # bytes
+
+_LINK = re.compile(r"""href\s*=\s*["']([^"']*)["']|url\(\s*["']?([^"')]*)""")
+
+
+class Sketch(Image):
+    """Drawings: any picture file, ``.svg``, or ``.json`` and ``.ndjson`` with the strokes of one drawing.
+
+    Strokes are those of QuickDraw, ``{"drawing": [[[x, ...], [y, ...]], ...]}``, with or without times, in any unit.
+    They are centred and drawn in black on white. A file of many drawings has to be split into one file a drawing.
+    """
+
+    modality: Literal["sketch"] = "sketch"  # type: ignore[assignment]  # a kind of image, by another name
+    channels: Literal[1, 3] = 1
+    stroke: float = Field(0.02, gt=0, le=0.2, description="width of strokes, as a share of the side")
+    margin: float = Field(0.05, ge=0, lt=0.5, description="around strokes, as a share of the side")
+
+    def _open(self, path: Path) -> Pillow.Image:
+        kind = path.suffix.lower()
+        if kind not in (".svg", ".json", ".ndjson"):
+            return super()._open(path)
+        expected = "one drawing, as SVG or as QuickDraw strokes"
+        try:
+            if path.stat().st_size > _LARGEST_FILE:
+                raise ValueError(f"{path.stat().st_size:,} bytes, where {_LARGEST_FILE:,} are the most")
+            text = path.read_text(encoding="utf-8")
+            return _svg(text, path) if kind == ".svg" else self._strokes(text)
+        except FileNotFoundError as error:
+            raise PairsError("A file is missing.", where=path, expected=expected) from error
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise PairsError(
+                "A drawing cannot be read.", where=path, expected=expected, received=str(error) or type(error).__name__,
+                fix="replace the file, or remove its row from the pairs",
+            ) from error  # fmt: skip
+
+    def _strokes(self, text: str) -> Pillow.Image:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) > 1 and lines[0].rstrip().endswith("}"):
+            raise ValueError(f"{len(lines)} drawings in one file; split it into one file a drawing")
+        content: Any = json.loads(text)
+        strokes = [np.asarray(stroke[:2], dtype=np.float64) for stroke in content["drawing"]]
+        strokes = [stroke for stroke in strokes if stroke.size]
+        if not strokes or any(stroke.ndim != 2 or not np.isfinite(stroke).all() for stroke in strokes):
+            raise ValueError("no strokes, or strokes whose x and y are not as many numbers")
+        if sum(stroke.shape[1] for stroke in strokes) > _MOST_POINTS:
+            raise ValueError(f"more than {_MOST_POINTS:,} points")
+        every = np.concatenate(strokes, axis=1)
+        low, high = every.min(axis=1), every.max(axis=1)
+        side = _DRAWN * _FINER
+        zoom = side * (1 - 2 * self.margin) / max(float((high - low).max()), 1e-9)
+        shift = (side - zoom * (high + low)) / 2
+        picture = Pillow.new("L", (side, side), 255)
+        pen, width = ImageDraw.Draw(picture), max(1, round(self.stroke * side))
+        for stroke in strokes:
+            points = [(float(x), float(y)) for x, y in (stroke * zoom + shift[:, None]).T]
+            if len(points) > 1:
+                pen.line(points, fill=0, width=width, joint="curve")
+            for x, y in (points[0], points[-1]):  # round ends, and a dot for a stroke of one point
+                pen.ellipse([x - width / 2, y - width / 2, x + width / 2, y + width / 2], fill=0)
+        return picture.resize((_DRAWN, _DRAWN), Pillow.Resampling.BOX)
+
+
+def _svg(text: str, path: Path) -> Pillow.Image:
+    try:
+        import resvg_py
+    except ImportError as error:
+        raise MissingDependencyError(
+            "SVG drawings need the package resvg-py.", where=path, fix="pip install 'crossdistill[sketch]'"
+        ) from error
+    # resvg draws pictures that an SVG refers to, from anywhere on this machine: only what is inside the file is used.
+    links = [found[0] or found[1] for found in _LINK.findall(text)]
+    outside = [link for link in links if link and not link.strip().startswith(("#", "data:"))]
+    if outside or "<!ENTITY" in text:
+        raise ValueError(f"it refers to something outside of the file: {[*outside, 'an entity'][0][:60]}")
+    drawn = resvg_py.svg_to_bytes(svg_string=text, width=_DRAWN, background="white")
+    with Pillow.open(io.BytesIO(bytes(drawn))) as opened:
+        return opened.convert("RGB")
+
+
+MODALITY = Sketch
