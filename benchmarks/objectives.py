@@ -68,9 +68,14 @@ class Bench:
         self.shown.append(measurement)
 
     def compare(self, own: str, other: str, batch: int, repeats: int, memory: float) -> dict[str, float]:
-        """Time in turns, memory in processes of their own. ``memory`` is the share of the other's that is wanted."""
-        seconds = self.run("in_turns", losses=[own, other], batch=batch, repeats=repeats)
+        """Time in turns (unless one turn is enough), memory in processes of their own.
+
+        ``memory`` is the share of the other's that is wanted.
+        """
         ours, theirs = (self.run("in_batch", loss=loss, batch=batch, repeats=1) for loss in (own, other))
+        seconds = {own: ours["seconds"], other: theirs["seconds"]}
+        if repeats > 1:
+            seconds = self.run("in_turns", losses=[own, other], batch=batch, repeats=repeats)
         name = f"{own}, batch {batch}, against {other}"
         self.show(at_most(f"{name}: time", seconds[own], seconds[other], "s", 1.0))
         self.show(at_most(f"{name}: extra memory", ours["extra_mb"], theirs["extra_mb"], "MiB", memory))
