@@ -98,8 +98,8 @@ class Audio(Modality):
         return (1, self.mel.mels, 1 + self.samples // self.mel.hop)
 
     def resolve(self, defaults: InputDefaults) -> Self:
-        average = [(sum(values) / len(values),) for values in (defaults.mean, defaults.std)]
-        return self.model_copy(update={"mean": self.mean or average[0], "std": self.std or average[1]})
+        mean, std = defaults.statistics(1)
+        return self.model_copy(update={"mean": self.mean or mean, "std": self.std or std})
 
     def as_defaults(self) -> InputDefaults:
         if self.mean is None or self.std is None:

@@ -27,6 +27,12 @@ class InputDefaults:
     std: tuple[float, ...]
     interpolation: str
 
+    def statistics(self, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and deviation of ``channels`` channels: these, or where they are other channels the average of all."""
+        if len(self.mean) == channels:
+            return self.mean, self.std
+        return (sum(self.mean) / len(self.mean),) * channels, (sum(self.std) / len(self.std),) * channels
+
 
 class Modality(BaseModel, ABC):
     """One kind of data. Subclasses live in one file each, which is named after the modality."""

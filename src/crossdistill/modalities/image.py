@@ -56,16 +56,13 @@ class Image(Modality):
         return (self.channels, self.size, self.size)
 
     def resolve(self, defaults: InputDefaults) -> Self:
-        def per_channel(values: tuple[float, ...]) -> tuple[float, ...]:
-            # A grey input takes the average of the colours' statistics.
-            return values if len(values) == self.channels else (sum(values) / len(values),) * self.channels
-
+        mean, std = defaults.statistics(self.channels)
         interpolation = defaults.interpolation if defaults.interpolation in _INTERPOLATIONS else "bicubic"
         return self.model_copy(
             update={
                 "size": self.size or defaults.size,
-                "mean": self.mean or per_channel(defaults.mean),
-                "std": self.std or per_channel(defaults.std),
+                "mean": self.mean or mean,
+                "std": self.std or std,
                 "interpolation": self.interpolation or interpolation,
             }
         )

@@ -88,16 +88,9 @@ class Raster(Modality):
         return (self.channels, self.size, self.size)
 
     def resolve(self, defaults: InputDefaults) -> Self:
-        def per_channel(values: tuple[float, ...]) -> tuple[float, ...]:
-            return values if len(values) == self.channels else (sum(values) / len(values),) * self.channels
-
-        return self.model_copy(
-            update={
-                "size": self.size or defaults.size,
-                "mean": self.mean or per_channel(defaults.mean),
-                "std": self.std or per_channel(defaults.std),
-            }
-        )
+        mean, std = defaults.statistics(self.channels)
+        update = {"size": self.size or defaults.size, "mean": self.mean or mean, "std": self.std or std}
+        return self.model_copy(update=update)
 
     def as_defaults(self) -> InputDefaults:
         if self.mean is None or self.std is None:
