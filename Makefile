@@ -25,7 +25,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 benchmarks: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.emoji
 	$(BIN)/python -m benchmarks.objectives
+	$(BIN)/python -m benchmarks.speed
 
 $(VENV)/.installed-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from crossdistill.errors import MissingDependencyError, PairsError
-from crossdistill.modalities.base import InputDefaults, Modality
+from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
 from crossdistill.modalities.raster import colours
 
 _LONGEST = 3600.0  # seconds of one file; beyond it a file is broken, or should be cut into clips
@@ -155,14 +155,11 @@ class Audio(Modality):
         return self.model_copy(update={"augment_with": chosen})
 
     def normalise(self, batch: Tensor) -> Tensor:
-        if self.mean is None or self.std is None:
-            raise ValueError("mean and std are still open: resolve the modality with an encoder first")
-        return (batch.float() - self.mean[0]) / self.std[0]
+        return standardised(batch.float(), self.mean, self.std)
 
     def with_statistics(self, items: Tensor) -> Self:
-        values = items.double()
-        mean, std = round(float(values.mean()), 4), round(float(values.std()), 4) or 0.25
-        return self.model_copy(update={"mean": self.mean or (mean,), "std": self.std or (std,)})
+        mean, std = channel_statistics(items)
+        return self.model_copy(update={"mean": self.mean or mean, "std": self.std or std})
 
     def picture(self, path: Path, side: int) -> Pillow.Image:
         """The spectrogram in colours, low bands at the bottom."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import torch
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
 if TYPE_CHECKING:
     from PIL import Image
-    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,22 @@ class InputDefaults:
         if len(self.mean) == channels:
             return self.mean, self.std
         return (sum(self.mean) / len(self.mean),) * channels, (sum(self.std) / len(self.std),) * channels
+
+
+def standardised(values: Tensor, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:
+    """Values ``(B, C, H, W)`` minus the channels' mean, over their deviation. Raises ValueError while these are open."""
+    if mean is None or std is None:
+        raise ValueError("mean and std are still open: resolve the modality with an encoder first")
+    shift, spread = (torch.tensor(each, device=values.device).view(-1, 1, 1) for each in (mean, std))
+    return (values - shift) / spread
+
+
+def channel_statistics(values: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of each channel of ``(N, C, H, W)``, in four digits."""
+    exact = values.double()
+    mean = tuple(round(float(value), 4) for value in exact.mean(dim=(0, 2, 3)))
+    # A constant channel would divide by zero; a quarter of the range is a typical deviation.
+    return mean, tuple(round(float(value), 4) or 0.25 for value in exact.std(dim=(0, 2, 3)))
 
 
 class Modality(BaseModel, ABC):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from crossdistill.errors import PairsError
-from crossdistill.modalities.base import InputDefaults, Modality
+from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
 from crossdistill.modalities.image_augment import ImageAugment, augment_images, border_colours
 from crossdistill.modalities.square import Fit, square
 
@@ -113,17 +113,10 @@ class Image(Modality):
         return self.model_copy(update={"augment_with": chosen})
 
     def normalise(self, batch: Tensor) -> Tensor:
-        if self.mean is None or self.std is None:
-            raise ValueError("mean and std are still open: resolve the modality with an encoder first")
-        mean = torch.tensor(self.mean, device=batch.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=batch.device).view(-1, 1, 1)
-        return (batch.float() / 255 - mean) / std
+        return standardised(batch.float() / 255, self.mean, self.std)
 
     def with_statistics(self, items: Tensor) -> Self:
-        values = items.double() / 255
-        mean = tuple(round(float(value), 4) for value in values.mean(dim=(0, 2, 3)))
-        # A constant channel would divide by zero; a quarter is a typical deviation of natural images.
-        std = tuple(round(float(value), 4) or 0.25 for value in values.std(dim=(0, 2, 3)))
+        mean, std = channel_statistics(items.double() / 255)
         return self.model_copy(update={"mean": self.mean or mean, "std": self.std or std})
 
     def picture(self, path: Path, side: int) -> Pillow.Image:

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 
-class ImageAugment(BaseModel):
-    """Random changes of one image. Geometry first, photometry after; 0 or null turns one off."""
+class Geometry(BaseModel):
+    """Random changes of where things are, for images and for everything else on a grid."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -20,6 +20,11 @@ class ImageAugment(BaseModel):
     rotate: float = Field(15.0, ge=0, le=180, description="largest rotation, in degrees")
     translate: float = Field(0.1, ge=0, le=1, description="largest shift, as a fraction of the side")
     scale: tuple[float, float] = Field((0.85, 1.15), description="range of the zoom")
+
+
+class ImageAugment(Geometry):
+    """Random changes of one image. Geometry first, photometry after; 0 or null turns one off."""
+
     brightness: float = Field(0.2, ge=0)
     contrast: float = Field(0.2, ge=0)
     saturation: float = Field(0.0, ge=0, description="three channels only")

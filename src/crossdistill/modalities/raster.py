@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageOps
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from scipy import ndimage
 from torch import Tensor
 
 from crossdistill.errors import PairsError
-from crossdistill.modalities.base import InputDefaults, Modality
-from crossdistill.modalities.image_augment import ImageAugment, augment_images
+from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
+from crossdistill.modalities.image_augment import Geometry, ImageAugment, augment_images
 from crossdistill.modalities.raster_file import read_raster
 from crossdistill.modalities.square import Fit, square
 
@@ -30,16 +30,10 @@ _MISSING_COLOUR = (150, 150, 150)
 _BAR = 0.16  # of the side
 
 
-class RasterAugment(BaseModel):
+class RasterAugment(Geometry):
     """Random changes of one raster. Geometry first, values after; 0 or null turns one off."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    crop: tuple[float, float] | None = Field(None, description="area range of a random resized crop")
-    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     rotate: float = Field(10.0, ge=0, le=180, description="largest rotation, in degrees")
-    translate: float = Field(0.1, ge=0, le=1, description="largest shift, as a fraction of the side")
-    scale: tuple[float, float] = Field((0.85, 1.15), description="range of the zoom")
     gain: float = Field(0.1, ge=0, lt=1, description="values are multiplied by 1 - gain to 1 + gain")
     offset: float = Field(0.05, ge=0, le=1, description="and shifted by up to this share of the range")
     noise: float = Field(0.01, ge=0, le=1, description="standard deviation of pixel noise, as a share of the range")
@@ -118,10 +112,8 @@ class Raster(Modality):
 
     def augment(self, batch: Tensor) -> Tensor:
         change = self.augment_with
-        geometry = ImageAugment(
-            crop=change.crop, flip=change.flip, rotate=change.rotate, translate=change.translate, scale=change.scale,
-            brightness=0, contrast=0,
-        )  # fmt: skip
+        shared = {name: getattr(change, name) for name in Geometry.model_fields}
+        geometry = ImageAugment(**shared, brightness=0, contrast=0)
         values = augment_images(batch.float() * 255, geometry) / 255
         shape = (len(values), 1, 1, 1)
         if change.gain:
@@ -138,16 +130,10 @@ class Raster(Modality):
         return self.model_copy(update={"augment_with": chosen})
 
     def normalise(self, batch: Tensor) -> Tensor:
-        if self.mean is None or self.std is None:
-            raise ValueError("mean and std are still open: resolve the modality with an encoder first")
-        mean = torch.tensor(self.mean, device=batch.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=batch.device).view(-1, 1, 1)
-        return (batch.float() - mean) / std
+        return standardised(batch.float(), self.mean, self.std)
 
     def with_statistics(self, items: Tensor) -> Self:
-        values = items.double()
-        mean = tuple(round(float(value), 4) for value in values.mean(dim=(0, 2, 3)))
-        std = tuple(round(float(value), 4) or 0.25 for value in values.std(dim=(0, 2, 3)))
+        mean, std = channel_statistics(items)
         return self.model_copy(update={"mean": self.mean or mean, "std": self.std or std})
 
     def picture(self, path: Path, side: int) -> Pillow.Image:

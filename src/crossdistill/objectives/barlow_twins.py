@@ -27,7 +27,7 @@ class BarlowTwins(Objective):
     def loss(self, batch: Batch) -> Tensor:
         """See the class."""
         student, teacher = _standardised(scaled(batch.unit_student)), _standardised(scaled(batch.unit_teacher))
-        correlation = student.T @ teacher / max(1, len(batch))
+        correlation = student.T @ teacher / len(batch)
         diagonal = correlation.diagonal()
         off_diagonal = correlation.square().sum() - diagonal.square().sum()
         return (1 - diagonal).square().sum() + self.redundancy * off_diagonal

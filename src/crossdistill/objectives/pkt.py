@@ -43,7 +43,7 @@ class PKT(Objective):
             return (theirs * ratio.log()).sum()
 
         block = block_rows(int(self.memory_mb * 2**20), len(batch), 8, batch.student.element_size())
-        return batch.total(sum_over_blocks(of_rows, batch.mine, block)) / max(1, len(batch))
+        return batch.total(sum_over_blocks(of_rows, batch.mine, block)) / len(batch)
 
 
 OBJECTIVE = PKT

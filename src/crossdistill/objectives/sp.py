@@ -40,7 +40,7 @@ class SP(Objective):
 
         block = block_rows(int(self.memory_mb * 2**20), len(batch), 6, student.element_size())
         total = batch.total(sum_over_blocks(of_rows, batch.mine, block))
-        return self.weight * total / max(1, len(batch)) ** 2
+        return self.weight * total / len(batch) ** 2
 
 
 OBJECTIVE = SP

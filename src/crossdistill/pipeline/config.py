@@ -33,8 +33,7 @@ def _objective(value: Any, info: ValidationInfo) -> ObjectiveConfig:
         return ObjectiveConfig.model_validate(value)
     except ConfigError as error:
         # Told about an objective; here it stands in a section of the configuration.
-        details = {**error.details, "where": f"{info.field_name}: {error.details.get('where', 'name')}"}
-        raise ConfigError(error.problem, **details) from error
+        raise error.at(f"{info.field_name}: {error.details.get('where', 'name')}") from error
 
 
 AnyObjective = Annotated[ObjectiveConfig, BeforeValidator(_objective)]

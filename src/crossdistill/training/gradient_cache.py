@@ -48,12 +48,14 @@ def check_parts(
         raise ConfigError("A setting of gradient caching is wrong.", where=where,
                           expected="a size of 1 or more, batch_norm: refuse or per_part",
                           received=f"{size}, batch_norm: {batch_norm}")  # fmt: skip
+    if count <= size:
+        return
     norms = [
         layer
         for layer in encoder.modules()
         if isinstance(layer, _BatchNorm) and (beforehand or layer.training or not layer.track_running_stats)
     ]
-    if count <= size or not norms:
+    if not norms:
         return
     received = f"{len(norms)} layers of {type(norms[0]).__name__}, batches of {count} in parts of {size}"
     if batch_norm == "refuse":

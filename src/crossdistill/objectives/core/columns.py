@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crossdistill.objectives.core.ranks import gather, reduce_, row_counts, world_size
-from crossdistill.objectives.core.rows import check_ids
+from crossdistill.objectives.core.rows import check_ids, epsilon_of
 from crossdistill.objectives.core.same_item import SameItem, SortedIds
 
 _CHUNK = 2048  # rows at once, where all of them are gone through
-_SHORTEST = 1e-6  # as rows.epsilon_of float32
 
 
 class TeacherColumns:
@@ -62,7 +61,7 @@ class TeacherColumns:
         for start in range(0, len(embeddings), _CHUNK):
             chunk = self.embeddings[start : start + _CHUNK]
             torch.linalg.vector_norm(buffer[: len(chunk)].copy_(chunk), dim=1, out=length[start : start + _CHUNK])
-        self._inverse_length = length.clamp_(min=_SHORTEST).reciprocal_()
+        self._inverse_length = length.clamp_(min=epsilon_of(torch.float32)).reciprocal_()
 
     def __len__(self) -> int:
         return len(self.embeddings)

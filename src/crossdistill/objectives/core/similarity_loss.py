@@ -72,7 +72,7 @@ def similarity_loss(
         paired = batch.unit_teacher.detach()[part] if own else None
         chosen = None if target is None else _rows(target, part)
         total = ColumnTiles.apply(anchors[part], columns, scale, paired, chosen, same, power, memory)
-        return (total if columns.sharded else batch.total(total)) / max(1, len(batch))
+        return (total if columns.sharded else batch.total(total)) / len(batch)
 
     count, total = len(batch), anchors.new_zeros(())
     ids = batch.ids.repeat(views)
@@ -83,7 +83,7 @@ def similarity_loss(
         same = SameItem(ids[part], ids)
         rows = None if anchors is columns else anchors  # one gradient instead of two where they are the same
         total = total + RowBlocks.apply(rows, columns, scale, bias, part, own_first, chosen, same, power, memory)
-    return batch.total(total) / max(1, count * views)
+    return batch.total(total) / (count * views)
 
 
 def _check_known(same: SameItem, columns: TeacherColumns) -> None:
