@@ -20,6 +20,7 @@ from crossdistill.console import track
 from crossdistill.encoders import Teacher
 from crossdistill.errors import RunFolderError, TrainingError
 from crossdistill.files import atomic_path, read_json, sha256_file, write_json
+from crossdistill.item import Item
 from crossdistill.pairs.items import Items, content_hash
 
 FORMAT = 1
@@ -38,13 +39,13 @@ class TeacherBank:
     """
 
     matrix: NDArray[np.float32]
-    position: dict[Path, int]
+    position: dict[Item, int]
 
-    def rows(self, files: Sequence[Path]) -> NDArray[np.int64]:
+    def rows(self, files: Sequence[Item]) -> NDArray[np.int64]:
         """The rows of some files, ``(n,)``. The row number also serves as the identity of a source item."""
         return np.array([self.position[file] for file in files], dtype=np.int64)
 
-    def of(self, files: Sequence[Path]) -> Tensor:
+    def of(self, files: Sequence[Item]) -> Tensor:
         """The embeddings of some files, ``(n, d)``, copied into memory."""
         return torch.from_numpy(np.ascontiguousarray(self.matrix[self.rows(files)]))
 

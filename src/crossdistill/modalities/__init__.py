@@ -13,7 +13,7 @@ from crossdistill.validation import validated
 __all__ = ["InputDefaults", "Modality", "known_modalities", "parse_modality"]
 
 
-_PARTS = {"base", "image_augment", "raster", "raster_file", "square"}
+_PARTS = {"array_file", "base", "image_augment", "raster", "raster_file", "square"}
 
 
 def known_modalities() -> list[str]:

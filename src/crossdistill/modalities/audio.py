@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from crossdistill.errors import MissingDependencyError, PairsError
+from crossdistill.item import Item
+from crossdistill.modalities.array_file import read_npy
 from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
 from crossdistill.modalities.raster import colours
 
@@ -110,22 +112,38 @@ class Audio(Modality):
     def decoding(self) -> str:
         return self.model_dump_json(exclude={"mean", "std", "augment_with"})
 
-    def decode(self, path: Path) -> Tensor:
-        wave, rate = read_sound(path)
+    def decode(self, item: Item) -> Tensor:
+        wave, rate = self._read(item)
         try:
             return self._spectrogram(wave, rate)
         except PairsError as error:
-            raise error.at(path) from error
+            raise error.at(item) from error
 
     def from_array(self, array: Any) -> Tensor:
         """A wave ``(samples,)`` or ``(samples, channels)`` at the setting's own rate, floating, within -1..1."""
-        wave = np.asarray(array)
+        return self._spectrogram(self._wave(np.asarray(array)), self.mel.rate)
+
+    def _wave(self, wave: NDArray[Any]) -> NDArray[np.float32]:
         if wave.dtype.kind != "f" or wave.ndim not in (1, 2):
             raise PairsError(
                 "An array holds no sound.", expected=f"floats (samples,) or (samples, channels) at {self.mel.rate} Hz",
                 received=f"{wave.dtype}, shape {wave.shape}", fix="divide whole numbers by their largest value first",
             )  # fmt: skip
-        return self._spectrogram(wave.astype(np.float32), self.mel.rate)
+        return wave.astype(np.float32)
+
+    def _read(self, item: Item) -> tuple[NDArray[np.float32], int]:
+        """Samples and rate of a sound file, or of an NPY file at the setting's own rate."""
+        if item.suffix.lower() != ".npy":
+            return read_sound(item)
+        try:
+            return self._wave(read_npy(item, round(_LONGEST * self.mel.rate))), self.mel.rate
+        except FileNotFoundError as error:
+            raise PairsError("A file is missing.", where=item, expected="an NPY file of samples") from error
+        except PairsError as error:
+            raise error.at(item) from error
+        except (OSError, ValueError) as error:
+            raise PairsError("A sound cannot be read.", where=item, expected="an NPY file of samples",
+                             received=error) from error  # fmt: skip
 
     def augment(self, batch: Tensor) -> Tensor:
         change, (count, _, bands, frames) = self.augment_with, batch.shape
@@ -161,9 +179,9 @@ class Audio(Modality):
         mean, std = channel_statistics(items)
         return self.model_copy(update={"mean": self.mean or mean, "std": self.std or std})
 
-    def picture(self, path: Path, side: int) -> Pillow.Image:
+    def picture(self, item: Item, side: int) -> Pillow.Image:
         """The spectrogram in colours, low bands at the bottom."""
-        cells = self.decode(path)[0].float().numpy()[::-1]
+        cells = self.decode(item)[0].float().numpy()[::-1]
         return Pillow.fromarray(colours(cells)).resize((side, side), Pillow.Resampling.BILINEAR)
 
     @classmethod
@@ -211,38 +229,38 @@ class Audio(Modality):
         return np.pad(wave, (spare // 2, spare - spare // 2))
 
 
-def read_sound(path: Path) -> tuple[NDArray[np.float32], int]:
+def read_sound(item: Item) -> tuple[NDArray[np.float32], int]:
     """Samples within -1..1 ``(samples, channels)`` and their rate in Hz.
 
     Raises:
         PairsError: the file is missing, unreadable, truncated or far too long.
         MissingDependencyError: soundfile is not installed.
     """
-    soundfile = _soundfile(path)
+    soundfile = _soundfile(item)
     expected = "a sound file that libsndfile reads (WAV, FLAC, OGG, MP3)"
-    if not path.is_file():
-        raise PairsError("A file is missing.", where=path, expected=expected)
     try:
-        with soundfile.SoundFile(path) as opened:
+        with item.open("rb") as stream, soundfile.SoundFile(stream) as opened:
             if opened.frames > _LONGEST * opened.samplerate:
                 raise ValueError(
                     f"{opened.frames / opened.samplerate:,.0f} seconds, where {_LONGEST:,.0f} are the most"
                 )
             wave: NDArray[np.float32] = opened.read(dtype="float32", always_2d=True)
             return wave, int(opened.samplerate)
-    except (soundfile.SoundFileError, OSError, ValueError, RuntimeError) as error:
+    except FileNotFoundError as error:
+        raise PairsError("A file is missing.", where=item, expected=expected) from error
+    except (soundfile.SoundFileError, OSError, ValueError, TypeError, RuntimeError) as error:
         raise PairsError(
-            "A sound cannot be read.", where=path, expected=expected, received=str(error) or type(error).__name__,
+            "A sound cannot be read.", where=item, expected=expected, received=str(error) or type(error).__name__,
             fix="replace the file, or remove its row from the pairs",
         ) from error  # fmt: skip
 
 
-def _soundfile(path: Path) -> Any:
+def _soundfile(item: object) -> Any:
     try:
         import soundfile
     except ImportError as error:
         raise MissingDependencyError(
-            "Sound files need the package soundfile.", where=path, fix="pip install 'crossdistill[audio]'"
+            "Sound files need the package soundfile.", where=item, fix="pip install 'crossdistill[audio]'"
         ) from error
     return soundfile
 

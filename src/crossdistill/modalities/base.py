@@ -15,6 +15,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from crossdistill.item import Item
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -36,7 +38,7 @@ class InputDefaults:
 
 
 def standardised(values: Tensor, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:
-    """Values ``(B, C, H, W)`` minus the channels' mean, over their deviation. Raises ValueError while these are open."""
+    """Values ``(B, C, H, W)`` minus the channels' mean, over their deviation; ValueError while these are open."""
     if mean is None or std is None:
         raise ValueError("mean and std are still open: resolve the modality with an encoder first")
     shift, spread = (torch.tensor(each, device=values.device).view(-1, 1, 1) for each in (mean, std))
@@ -72,11 +74,11 @@ class Modality(BaseModel, ABC):
         """A resolved modality's settings as defaults for another one: an encoder's preprocessing handed on."""
 
     @abstractmethod
-    def decode(self, path: Path) -> Tensor:
-        """Reads one file into a tensor of ``shape`` in its compact form (uint8 for images).
+    def decode(self, item: Item) -> Tensor:
+        """Reads one item, such as a path, into a tensor of ``shape`` in its compact form (uint8 for images).
 
         Raises:
-            PairsError: the file is missing, unreadable or truncated; the message names it.
+            PairsError: it is missing, unreadable or truncated; the message names it.
         """
 
     @property
@@ -109,8 +111,8 @@ class Modality(BaseModel, ABC):
         """The same modality, normalising by the mean and deviation of the decoded ``items`` ``(N, *shape)``."""
 
     @abstractmethod
-    def picture(self, path: Path, side: int) -> Image.Image:
-        """How the item at ``path`` is drawn in a report: a picture of ``side`` x ``side`` pixels."""
+    def picture(self, item: Item, side: int) -> Image.Image:
+        """How an item is drawn in a report: a picture of ``side`` x ``side`` pixels."""
 
     @classmethod
     def fake_settings(cls) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageOps
 from pydantic import ConfigDict, Field, model_validator
@@ -14,10 +14,13 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from crossdistill.errors import PairsError
+from crossdistill.item import Item
+from crossdistill.modalities.array_file import read_npy
 from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
 from crossdistill.modalities.image_augment import ImageAugment, augment_images, border_colours
 from crossdistill.modalities.square import Fit, square
 
+_MOST_VALUES = 1 << 28  # of an array; Pillow has its own limit
 _WHITE = (255, 255, 255, 255)
 _INTERPOLATIONS = {"nearest", "bilinear", "bicubic", "lanczos"}
 
@@ -72,8 +75,8 @@ class Image(Modality):
             raise ValueError("mean, std or interpolation is still open: resolve the modality with an encoder first")
         return InputDefaults(size=self.shape[-1], mean=self.mean, std=self.std, interpolation=self.interpolation)
 
-    def decode(self, path: Path) -> Tensor:
-        return self._to_tensor(self._open(path))
+    def decode(self, item: Item) -> Tensor:
+        return self._to_tensor(self._open(item))
 
     @property
     def decoding(self) -> str:
@@ -82,23 +85,7 @@ class Image(Modality):
     def from_array(self, array: Any) -> Tensor:
         if isinstance(array, Pillow.Image):
             return self._to_tensor(_flatten(array))
-        values = np.asarray(array)
-        if values.dtype != np.uint8:
-            raise PairsError(
-                "An image array must hold 8-bit values.",
-                expected="dtype uint8, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)",
-                received=f"dtype {values.dtype}, shape {values.shape}",
-                fix="scale it to 0..255 and convert it: (array * 255).round().astype('uint8')",
-            )
-        if values.ndim == 3 and values.shape[2] == 1:
-            values = values[:, :, 0]
-        if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))) or 0 in values.shape:
-            raise PairsError(
-                "An image array has a shape that is none of an image.",
-                expected="(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)",
-                received=values.shape,
-            )
-        return self._to_tensor(_flatten(Pillow.fromarray(values)))
+        return self._to_tensor(_of_array(np.asarray(array)))
 
     def augment(self, batch: Tensor) -> Tensor:
         return augment_images(batch, self.augment_with)
@@ -119,8 +106,8 @@ class Image(Modality):
         mean, std = channel_statistics(items.double() / 255)
         return self.model_copy(update={"mean": self.mean or mean, "std": self.std or std})
 
-    def picture(self, path: Path, side: int) -> Pillow.Image:
-        opened = self._open(path).convert("RGB")
+    def picture(self, item: Item, side: int) -> Pillow.Image:
+        opened = self._open(item).convert("RGB")
         return ImageOps.pad(opened, (side, side), color=(255, 255, 255))
 
     @classmethod
@@ -137,18 +124,22 @@ class Image(Modality):
         path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(path)
 
-    def _open(self, path: Path) -> Pillow.Image:
-        expected = "an image file that Pillow reads (PNG, JPEG, WebP, TIFF, BMP, GIF)"
+    def _open(self, item: Item) -> Pillow.Image:
+        expected = "an image file that Pillow reads (PNG, JPEG, WebP, TIFF, BMP, GIF), or an NPY file of 8-bit values"
         try:
-            with Pillow.open(path) as opened:
+            if item.suffix.lower() == ".npy":
+                return _of_array(read_npy(item, _MOST_VALUES))
+            with item.open("rb") as stream, Pillow.open(stream) as opened:
                 opened.load()
                 return _flatten(ImageOps.exif_transpose(opened))
         except FileNotFoundError as error:
-            raise PairsError("A file is missing.", where=path, expected=expected) from error
-        except (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+            raise PairsError("A file is missing.", where=item, expected=expected) from error
+        except PairsError as error:
+            raise error.at(item) from error
+        except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
             raise PairsError(
                 "An image cannot be read.",
-                where=path,
+                where=item,
                 expected=expected,
                 received=str(error) or type(error).__name__,
                 fix="replace the file, or remove its row from the pairs",
@@ -163,6 +154,25 @@ class Image(Modality):
             return tensor
         fill = border_colours(tensor[None])[0].tolist() if self.fit == "pad" else 0.0
         return square(tensor, self.size, self.fit, self.interpolation, fill)
+
+
+def _of_array(values: NDArray[Any]) -> Pillow.Image:
+    if values.dtype != np.uint8:
+        raise PairsError(
+            "An image array must hold 8-bit values.",
+            expected="dtype uint8, shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)",
+            received=f"dtype {values.dtype}, shape {values.shape}",
+            fix="scale it to 0..255 and convert it: (array * 255).round().astype('uint8')",
+        )
+    if values.ndim == 3 and values.shape[2] == 1:
+        values = values[:, :, 0]
+    if not (values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))) or 0 in values.shape:
+        raise PairsError(
+            "An image array has a shape that is none of an image.",
+            expected="(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)",
+            received=values.shape,
+        )
+    return _flatten(Pillow.fromarray(values))
 
 
 def _flatten(picture: Pillow.Image) -> Pillow.Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from crossdistill.errors import PairsError
+from crossdistill.item import Item
 from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
 from crossdistill.modalities.image_augment import Geometry, ImageAugment, augment_images
 from crossdistill.modalities.raster_file import read_raster
@@ -95,11 +95,11 @@ class Raster(Modality):
     def decoding(self) -> str:
         return self.model_dump_json(exclude={"mean", "std", "augment_with"})
 
-    def decode(self, path: Path) -> Tensor:
+    def decode(self, item: Item) -> Tensor:
         try:
-            return self._prepare(read_raster(path))
+            return self._prepare(read_raster(item))
         except PairsError as error:
-            raise error.at(path) from error
+            raise error.at(item) from error
 
     def from_array(self, array: Any) -> Tensor:
         values = np.asarray(array)
@@ -136,9 +136,9 @@ class Raster(Modality):
         mean, std = channel_statistics(items)
         return self.model_copy(update={"mean": self.mean or mean, "std": self.std or std})
 
-    def picture(self, path: Path, side: int) -> Pillow.Image:
+    def picture(self, item: Item, side: int) -> Pillow.Image:
         """The first measured channel in colours, with a bar that says which value is which."""
-        values, valid = self.measured(read_raster(path))
+        values, valid = self.measured(read_raster(item))
         shown = values[:, :, 0]
         low, high = (float(each) for each in np.percentile(shown[valid], (2, 98))) if valid.any() else (0.0, 1.0)
         level = np.clip((shown - low) / max(high - low, 1e-12), 0, 1)

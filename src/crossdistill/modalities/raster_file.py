@@ -13,6 +13,8 @@ from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
 from crossdistill.errors import MissingDependencyError, PairsError
+from crossdistill.item import Item, local_file
+from crossdistill.modalities.array_file import read_npy
 
 MOST_PIXELS = 100_000_000  # of one file; beyond it a file is broken or hostile
 _EXPECTED = "a PNG, TIFF, NPY, NPZ or EXR file with a height and a width, and channels where there are several"
@@ -23,58 +25,58 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-def read_raster(path: Path) -> NDArray[Any]:
+def read_raster(item: Item) -> NDArray[Any]:
     """The stored values, ``(H, W)`` or ``(H, W, C)``, integer or floating.
 
     Raises:
         PairsError: the file is missing, unreadable, truncated, too large or no raster; the message names it.
         MissingDependencyError: its format needs a package that is not installed.
     """
-    readers: dict[str, Callable[[Path], NDArray[Any]]] = {
+    readers: dict[str, Callable[[Item], NDArray[Any]]] = {
         ".npy": _numpy, ".npz": _numpy, ".exr": _exr, ".tif": _tiff, ".tiff": _tiff,
     }  # fmt: skip
     try:
-        values = readers.get(path.suffix.lower(), _pillow)(path)
+        values = readers.get(item.suffix.lower(), _pillow)(item)
     except FileNotFoundError as error:
-        raise PairsError("A file is missing.", where=path, expected=_EXPECTED) from error
+        raise PairsError("A file is missing.", where=item, expected=_EXPECTED) from error
     except _UNREADABLE as error:
         raise PairsError(
-            "A raster cannot be read.", where=path, expected=_EXPECTED, received=str(error) or type(error).__name__,
+            "A raster cannot be read.", where=item, expected=_EXPECTED, received=str(error) or type(error).__name__,
             fix="replace the file, or remove its row from the pairs",
         ) from error  # fmt: skip
     if values.ndim not in (2, 3) or 0 in values.shape or values.dtype.kind not in "uif":
         raise PairsError(
-            "A file holds no raster.", where=path, expected="real numbers of shape (H, W) or (H, W, C)",
+            "A file holds no raster.", where=item, expected="real numbers of shape (H, W) or (H, W, C)",
             received=f"{values.dtype}, shape {values.shape}",
         )  # fmt: skip
     return values[:, :, 0] if values.ndim == 3 and values.shape[2] == 1 else values
 
 
-def _pillow(path: Path) -> NDArray[Any]:
-    with Pillow.open(path) as opened:
+def _pillow(item: Item) -> NDArray[Any]:
+    with item.open("rb") as stream, Pillow.open(stream) as opened:
         _check_size(opened.size[0] * opened.size[1])
         if opened.mode in ("P", "1"):
             raise ValueError(f"a palette or black-and-white picture (mode {opened.mode}) holds no measurements")
         return np.asarray(opened)
 
 
-def _tiff(path: Path) -> NDArray[Any]:
+def _tiff(item: Item) -> NDArray[Any]:
     try:
-        with Pillow.open(path) as opened:
+        with item.open("rb") as stream, Pillow.open(stream) as opened:
             single = getattr(opened, "n_frames", 1) == 1 and opened.mode in ("L", "RGB", "I;16", "I;16B", "I", "F")
     except UnidentifiedImageError:  # several channels of 16 bits or more are nothing that Pillow knows
         single = False
     if single:
-        return _pillow(path)
+        return _pillow(item)
     try:
         import tifffile
     except ImportError as error:
         raise MissingDependencyError(
             "TIFF files of several channels need the package tifffile.",
-            where=path,
+            where=item,
             fix="pip install 'crossdistill[raster]'",
         ) from error
-    with tifffile.TiffFile(path) as file:
+    with item.open("rb") as stream, tifffile.TiffFile(stream) as file:
         page = file.series[0]
         _check_size(int(np.prod(page.shape)))
         values: NDArray[Any] = page.asarray()
@@ -82,13 +84,10 @@ def _tiff(path: Path) -> NDArray[Any]:
         return np.moveaxis(values, 0, -1) if values.ndim == 3 and values.shape[0] < values.shape[2] else values
 
 
-def _numpy(path: Path) -> NDArray[Any]:
-    # Mapped, not read: the header is checked before anything of the size that it claims is allocated.
-    if path.suffix.lower() == ".npy":
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        _check_size(mapped.size)
-        return np.array(mapped)
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as opened:
+def _numpy(item: Item) -> NDArray[Any]:
+    if item.suffix.lower() == ".npy":
+        return read_npy(item, MOST_PIXELS)
+    with item.open("rb") as stream, np.load(stream, allow_pickle=False) as opened:
         if len(opened.files) != 1:
             raise ValueError(f"an NPZ file of a raster holds one array; this one has {len(opened.files)}")
         info = opened.zip.getinfo(f"{opened.files[0]}.npy")
@@ -97,17 +96,17 @@ def _numpy(path: Path) -> NDArray[Any]:
         return values
 
 
-def _exr(path: Path) -> NDArray[Any]:
+def _exr(item: Item) -> NDArray[Any]:
     try:
         import OpenEXR
     except ImportError as error:
         raise MissingDependencyError(
-            "EXR files need the package OpenEXR.", where=path, fix="pip install 'crossdistill[raster]'"
+            "EXR files need the package OpenEXR.", where=item, fix="pip install 'crossdistill[raster]'"
         ) from error
-    if not path.is_file():
-        raise FileNotFoundError(path)
+    if isinstance(item, Path) and not item.is_file():
+        raise FileNotFoundError(item)
     try:
-        with OpenEXR.File(str(path)) as opened:
+        with local_file(item) as file, OpenEXR.File(str(file)) as opened:
             channels = [channel.pixels for channel in opened.channels().values()]
     except RuntimeError as error:
         raise ValueError(str(error)) from error

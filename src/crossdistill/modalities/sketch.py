@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import ImageDraw
 from pydantic import Field
 
 from crossdistill.errors import MissingDependencyError, PairsError
+from crossdistill.item import Item
 from crossdistill.modalities.image import Image
 
 _DRAWN = 512  # side in pixels at which vectors are drawn before they are brought to size
@@ -36,21 +36,23 @@ class Sketch(Image):
     stroke: float = Field(0.02, gt=0, le=0.2, description="width of strokes, as a share of the side")
     margin: float = Field(0.05, ge=0, lt=0.5, description="around strokes, as a share of the side")
 
-    def _open(self, path: Path) -> Pillow.Image:
-        kind = path.suffix.lower()
+    def _open(self, item: Item) -> Pillow.Image:
+        kind = item.suffix.lower()
         if kind not in (".svg", ".json", ".ndjson"):
-            return super()._open(path)
+            return super()._open(item)
         expected = "one drawing, as SVG or as QuickDraw strokes"
         try:
-            if path.stat().st_size > _LARGEST_FILE:
-                raise ValueError(f"{path.stat().st_size:,} bytes, where {_LARGEST_FILE:,} are the most")
-            text = path.read_text(encoding="utf-8")
-            return _svg(text, path) if kind == ".svg" else self._strokes(text)
+            with item.open("rb") as stream:
+                content = stream.read(_LARGEST_FILE + 1)
+            if len(content) > _LARGEST_FILE:
+                raise ValueError(f"more than the {_LARGEST_FILE:,} bytes that are the most")
+            text = content.decode("utf-8")
+            return _svg(text, item) if kind == ".svg" else self._strokes(text)
         except FileNotFoundError as error:
-            raise PairsError("A file is missing.", where=path, expected=expected) from error
+            raise PairsError("A file is missing.", where=item, expected=expected) from error
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise PairsError(
-                "A drawing cannot be read.", where=path, expected=expected, received=str(error) or type(error).__name__,
+                "A drawing cannot be read.", where=item, expected=expected, received=str(error) or type(error).__name__,
                 fix="replace the file, or remove its row from the pairs",
             ) from error  # fmt: skip
 
@@ -81,12 +83,12 @@ class Sketch(Image):
         return picture.resize((_DRAWN, _DRAWN), Pillow.Resampling.BOX)
 
 
-def _svg(text: str, path: Path) -> Pillow.Image:
+def _svg(text: str, item: Item) -> Pillow.Image:
     try:
         import resvg_py
     except ImportError as error:
         raise MissingDependencyError(
-            "SVG drawings need the package resvg-py.", where=path, fix="pip install 'crossdistill[sketch]'"
+            "SVG drawings need the package resvg-py.", where=item, fix="pip install 'crossdistill[sketch]'"
         ) from error
     # resvg draws pictures that an SVG refers to, from anywhere on this machine: only what is inside the file is used.
     links = [found[0] or found[1] for found in _LINK.findall(text)]

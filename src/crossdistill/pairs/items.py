@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset
 
 from crossdistill.console import track
 from crossdistill.errors import PairsError
+from crossdistill.item import Item
 from crossdistill.modalities import Modality
 from crossdistill.pairs.table import Pairs, Side
 
@@ -31,7 +31,7 @@ class Items(Dataset[Tensor]):
         PairsError: an item cannot be decoded; file and row are named.
     """
 
-    def __init__(self, files: Sequence[Path], wheres: Sequence[str], modality: Modality, description: str) -> None:
+    def __init__(self, files: Sequence[Item], wheres: Sequence[str], modality: Modality, description: str) -> None:
         self.files = list(files)
         self.modality = modality
         self._wheres = list(wheres)
@@ -93,6 +93,6 @@ class Items(Dataset[Tensor]):
             raise error.at(f"{self._wheres[index]}: {self.files[index]}") from error
 
 
-def content_hash(file: Path) -> str:
-    """A short hash of a file's bytes: two rows with the same picture under two names have the same."""
+def content_hash(file: Item) -> str:
+    """A short hash of an item's bytes: two rows with the same picture under two names have the same."""
     return hashlib.blake2b(file.read_bytes(), digest_size=12).hexdigest()

@@ -1,4 +1,4 @@
-"""Pairs from a CSV or Parquet manifest with columns ``source,target[,label,split,group]``."""
+"""Pairs from a CSV or Parquet manifest with columns ``source,target[,label,split,group,mask]``."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from crossdistill.errors import PairsError, nearest
-from crossdistill.pairs.table import SPLITS, Pair, Pairs, Split
+from crossdistill.files import read_json
+from crossdistill.pairs.table import SPLITS, Licence, Pair, Pairs, Split
 
-_COLUMNS = ("source", "target", "label", "split", "group")
+_COLUMNS = ("source", "target", "label", "split", "group", "mask")
 _SPLIT_NAMES: dict[str, Split] = {
     **{name: name for name in SPLITS},
     "training": "train",
@@ -35,9 +36,19 @@ def read_manifest(path: Path) -> Pairs:
             "The manifest has an unknown type.", where=path, expected="a name that ends in .csv or .parquet"
         )
     rows = [_pair(record, where, path.parent) for where, record in readers[path.suffix.lower()](path)]
-    pairs = Pairs(tuple(rows), name=path.stem)
+    about = _about(path.with_name("dataset.json"))
+    licence = about.get("licence")
+    pairs = Pairs(tuple(rows), name=about.get("name", path.stem), licence=Licence(**licence) if licence else None)
     _check_files(pairs)
     return pairs
+
+
+def _about(file: Path) -> dict[str, Any]:
+    """What ``crossdistill data build`` wrote beside a manifest; empty where there is nothing."""
+    if not file.is_file():
+        return {}
+    about: dict[str, Any] = read_json(file)
+    return about
 
 
 def _read_csv(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -86,7 +97,7 @@ def _check_columns(path: Path, names: Any) -> None:
         raise PairsError(
             "The manifest has the wrong columns.",
             where=path,
-            expected="source,target and optionally label,split,group",
+            expected="source,target and optionally label,split,group,mask",
             received="; ".join(parts),
         )
 
@@ -97,13 +108,14 @@ def _pair(record: Mapping[str, Any], where: str, base: Path) -> Pair:
     if split is not None and split.lower() not in _SPLIT_NAMES:
         raise PairsError("Unknown split.", where=where, expected=f"one of {', '.join(SPLITS)}", received=repr(split))
     # An absolute path stays as it is; any other is relative to the manifest.
-    source, target = ((base / text[side]) if text.get(side) else None for side in ("source", "target"))
+    source, target, mask = ((base / text[side]) if text.get(side) else None for side in ("source", "target", "mask"))
     return Pair(
         source=source,
         target=target,
         label=text.get("label") or None,
         split=_SPLIT_NAMES[split.lower()] if split else None,
         group=text.get("group") or None,
+        mask=mask,
         where=where,
     )
 
@@ -113,8 +125,8 @@ def _check_files(pairs: Pairs) -> None:
     missing = [
         f"{pair.where}, column {side}: {item}"
         for pair in pairs
-        for side, item in (("source", pair.source), ("target", pair.target))
-        if item is not None and not item.is_file()
+        for side, item in (("source", pair.source), ("target", pair.target), ("mask", pair.mask))
+        if isinstance(item, Path) and not item.is_file()
     ]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 
 from crossdistill.errors import PairsError
 from crossdistill.files import write_text
+from crossdistill.item import Item
 
 Split = Literal["train", "val", "test"]
 Side = Literal["source", "target"]
@@ -23,23 +24,25 @@ class Pair:
     """One row. Either side may be missing (an unpaired item), not both.
 
     Attributes:
-        source: file in the rich modality.
-        target: file in the poor modality.
+        source: item in the rich modality: a file, or what a reader found inside of one.
+        target: item in the poor modality.
         label: class name; None where it is unknown.
         split: train, val or test; None until :func:`crossdistill.pairs.split.assign_splits` has run.
         group: rows of one group are never separated by a split (an object seen several times, a person, a scene).
+        mask: dense labels of the target, a picture of class numbers in its own geometry.
         where: where the row stands, for messages (``pairs.csv, row 17``).
     """
 
-    source: Path | None
-    target: Path | None
+    source: Item | None
+    target: Item | None
     label: str | None = None
     split: Split | None = None
     group: str | None = None
+    mask: Item | None = None
     where: str = ""
 
-    def item(self, side: Side) -> Path | None:
-        """The file on one side."""
+    def item(self, side: Side) -> Item | None:
+        """The item on one side."""
         return self.source if side == "source" else self.target
 
     @property
@@ -148,25 +151,25 @@ class Pairs(Sequence[Pair]):
     def to_csv(self, path: Path, base: Path | None = None) -> None:
         """Writes the rows as a manifest that reads back as the same pairs; paths below ``base`` become relative."""
 
-        def shown(item: Path | None) -> str:
-            if item is None:
-                return ""
+        def shown(item: Item | None) -> str:
+            if not isinstance(item, Path):
+                return "" if item is None else str(item)
             return str(item.relative_to(base)) if base is not None and item.is_relative_to(base) else str(item)
 
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["source", "target", "label", "split", "group"])
+        masked = any(pair.mask is not None for pair in self.rows)
+        writer.writerow(["source", "target", "label", "split", "group", *(["mask"] if masked else [])])
         for pair in self.rows:
-            writer.writerow(
-                [shown(pair.source), shown(pair.target), pair.label or "", pair.split or "", pair.group or ""]
-            )
+            row = [shown(pair.source), shown(pair.target), pair.label or "", pair.split or "", pair.group or ""]
+            writer.writerow([*row, shown(pair.mask)] if masked else row)
         write_text(path, text.getvalue())
 
 
 def _check_rows(rows: Sequence[Pair], name: str) -> None:
     if not rows:
         raise PairsError("There are no pairs.", where=name, expected="at least one row")
-    seen: dict[tuple[Path | None, Path | None], Pair] = {}
+    seen: dict[tuple[Item | None, Item | None], Pair] = {}
     for pair in rows:
         if pair.source is None and pair.target is None:
             raise PairsError("A row has neither a source nor a target.", where=pair.where or name)

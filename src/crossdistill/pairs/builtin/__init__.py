@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from crossdistill.errors import ConfigError, nearest
-from crossdistill.pairs.table import Licence, Pairs
-
-
-@dataclass(frozen=True, kw_only=True)
-class BuiltinSet:
-    """A data set that we can build.
-
-    Attributes:
-        summary: one line for ``crossdistill data list``.
-        licence: of the data.
-        build: writes ``manifest.csv`` and its files into a folder.
-        version: names the cache folder; a change of what ``build`` writes changes it.
-    """
-
-    name: str
-    summary: str
-    licence: Licence
-    version: str
-    build: Callable[[Path], None]
+from crossdistill.pairs.build import MANIFEST, BuiltinSet, build_set, cache_key, is_built
+from crossdistill.pairs.table import Pairs
+from crossdistill.validation import validated
 
 
 def known_sets() -> list[str]:
     """Names of all built-in sets: the files of this folder."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(__path__))
 
 
-def builtin_set(name: str) -> BuiltinSet:
+def builtin_set(name: str) -> BuiltinSet[Any]:
     """The built-in set called ``name``.
 
     Raises:
@@ -43,18 +26,38 @@ def builtin_set(name: str) -> BuiltinSet:
     """
     if name not in known_sets():
         raise ConfigError("Unknown built-in data set.", received=name, expected=nearest(name, known_sets()))
-    found: BuiltinSet = importlib.import_module(f"{__name__}.{name}").DATASET
+    found: BuiltinSet[Any] = importlib.import_module(f"{__name__}.{name.replace('-', '_')}").DATASET
     return found
 
 
-def open_builtin(name: str, folder: Path | None = None) -> Pairs:
-    """Builds the set into ``folder`` (default: the cache), unless it is there already, and reads it."""
+def open_builtin(
+    name: str,
+    folder: Path | None = None,
+    *,
+    options: dict[str, Any] | None = None,
+    package: Path | None = None,
+    workers: int = 1,
+) -> Pairs:
+    """Builds the set into ``folder`` (default: the cache), unless it is there already, and reads it.
+
+    Args:
+        name: one of :func:`known_sets`.
+        folder: where to build it.
+        options: the set's settings, where they differ from its defaults.
+        package: the package file or folder that it is made from, for sets that need one.
+        workers: processes.
+
+    Raises:
+        ConfigError: an unknown set or option.
+        PairsError, MissingDependencyError, StorageError: see :func:`crossdistill.pairs.build.build_set`.
+    """
     from crossdistill.files import cache_folder
     from crossdistill.pairs.manifest import read_manifest
 
     chosen = builtin_set(name)
-    place = folder or cache_folder() / "data" / f"{name}-{chosen.version}"
-    if not (place / "manifest.csv").is_file():  # written last, so a folder that has it is whole
-        chosen.build(place)
-    pairs = read_manifest(place / "manifest.csv")
-    return Pairs(pairs.rows, name=name, licence=chosen.licence)
+    settings = validated(chosen.options, options or {}, f"options of {name}")
+    identity = chosen.identity(settings)
+    place = folder or cache_folder() / "data" / f"{name}-{cache_key(identity)}"
+    if not is_built(place, identity):
+        build_set(chosen, place, settings, package, workers)
+    return read_manifest(place / MANIFEST)

