@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from crossdistill.pairs.config import PairsConfig, SplitConfig
-from crossdistill.pairs.split import assign_splits
+from crossdistill.pairs.folders import read_folders, single_side
+from crossdistill.pairs.split import add_rows, assign_splits
 from crossdistill.pairs.table import SPLITS, Licence, Pair, Pairs, Side, Split
 
 __all__ = [
@@ -24,23 +25,46 @@ def open_pairs(config: PairsConfig | str | Path) -> Pairs:
     """
     if not isinstance(config, PairsConfig):
         config = PairsConfig.model_validate(config)
+    pairs = _read(config)
+    extra = [
+        row for name in _FOLDERS if (folder := getattr(config, name)) is not None for row in single_side(name, folder)
+    ]
+    if extra:
+        pairs = add_rows(pairs, extra, config.split)
+    return assign_splits(pairs, config.split)
+
+
+_FOLDERS = ("unpaired_source", "unpaired_target", "labelled_target")
+
+
+def _read(config: PairsConfig) -> Pairs:
     if config.builtin is not None:
         from crossdistill.pairs.builtin import open_builtin
 
-        pairs = open_builtin(config.builtin)
-    elif config.manifest is not None:
+        return open_builtin(config.builtin, options=config.options, package=config.package)
+    if config.manifest is not None:
         from crossdistill.pairs.manifest import read_manifest
 
-        pairs = read_manifest(config.manifest)
-    else:
-        from crossdistill.pairs.folders import read_folders
+        return read_manifest(config.manifest)
+    if config.dataset is not None:
+        from crossdistill.pairs.datasets import open_dataset
 
-        assert config.source is not None
-        assert config.target is not None
-        pairs = read_folders(
-            config.source,
-            config.target,
-            label_is_parent=config.label == "parent",
-            group_is_parent=config.group == "parent",
-        )
-    return assign_splits(pairs, config.split)
+        options = dict(config.dataset)
+        return open_dataset(str(options.pop("name", "")), options)
+    if config.webdataset is not None:
+        from crossdistill.pairs.shards import read_shards
+
+        return read_shards(config.webdataset)
+    if config.arrays is not None:
+        from crossdistill.pairs.arrays import read_arrays
+
+        return read_arrays(config.arrays)
+    if config.hub is not None:
+        from crossdistill.pairs.tables import read_hub
+
+        return read_hub(config.hub)
+    assert config.source is not None
+    assert config.target is not None
+    return read_folders(
+        config.source, config.target, label_is_parent=config.label == "parent", group_is_parent=config.group == "parent"
+    )

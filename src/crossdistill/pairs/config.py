@@ -7,6 +7,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from crossdistill.pairs.arrays import ArraysConfig
+from crossdistill.pairs.shards import WebDatasetConfig
+from crossdistill.pairs.tables import HubConfig
+
 
 class SplitConfig(BaseModel):
     """How pairs without a ``split`` column are divided. Groups are never separated."""
@@ -25,20 +29,33 @@ class SplitConfig(BaseModel):
 
 
 class PairsConfig(BaseModel):
-    """Where the pairs come from: exactly one of ``manifest``, ``builtin``, or ``source`` with ``target``.
+    """Where the pairs come from, and what is done about items that cannot be read.
 
-    A plain string stands for ``{builtin: NAME}`` where a built-in set has that name, else for ``{manifest: PATH}``.
+    Exactly one of ``manifest``, ``builtin``, ``dataset``, ``webdataset``, ``arrays``, ``hub``, or ``source`` with
+    ``target``. A plain string stands for ``{builtin: NAME}`` where a built-in set has that name, else for
+    ``{manifest: PATH}``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    manifest: Path | None = Field(None, description="CSV or Parquet with columns source,target[,label,split,group]")
+    manifest: Path | None = Field(None, description="CSV or Parquet: source,target[,label,split,group,mask]")
     builtin: str | None = Field(None, description="name of a built-in set, see `crossdistill data list`")
+    options: dict[str, Any] = Field(default_factory=dict, description="of the built-in set")
+    package: Path | None = Field(None, description="package file or folder that the built-in set is made from")
+    dataset: dict[str, Any] | None = Field(None, description="{name: NAME, root: FOLDER, ...}, see docs/datasets.md")
+    webdataset: WebDatasetConfig | None = None
+    arrays: ArraysConfig | None = None
+    hub: HubConfig | None = None
     source: Path | None = Field(None, description="folder of source items")
     target: Path | None = Field(None, description="folder of target items with the same file stems")
     label: Literal["parent"] | None = Field(None, description="two folders: the sub-folder's name is the label")
     group: Literal["parent"] | None = Field(None, description="two folders: the sub-folder's name is the group")
+    unpaired_source: Path | None = Field(None, description="folder of more source items, without partners")
+    unpaired_target: Path | None = Field(None, description="folder of more target items")
+    labelled_target: Path | None = Field(None, description="folder of a sub-folder a class, with target items")
     split: SplitConfig = Field(default_factory=SplitConfig)
+    corrupt: Literal["error", "skip"] = Field("error", description="what is done about items that cannot be read")
+    corrupt_limit: float = Field(0.01, ge=0, le=1, description="share of the rows that may be skipped")
 
     @model_validator(mode="before")
     @classmethod
@@ -52,19 +69,27 @@ class PairsConfig(BaseModel):
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
         folders = self.source is not None or self.target is not None
-        if sum((self.manifest is not None, self.builtin is not None, folders)) != 1:
-            raise ValueError("give exactly one of: manifest, builtin, or source and target (two folders)")
+        origins = [name for name in _ORIGINS if getattr(self, name) is not None]
+        if len(origins) + folders != 1:
+            raise ValueError(f"give exactly one of: {', '.join(_ORIGINS)}, or source and target (two folders)")
         if folders and (self.source is None or self.target is None):
             raise ValueError("two folders need both source and target")
         if not folders and (self.label or self.group):
             raise ValueError("label and group belong to two folders; a manifest has columns for them")
+        if self.builtin is None and (self.options or self.package):
+            raise ValueError("options and package belong to a built-in set")
         return self
 
     def resolved(self, base: Path) -> Self:
         """The same with paths made absolute, read relative to ``base`` (the configuration file's folder)."""
-        paths = {
-            name: (base / value).resolve()
-            for name in ("manifest", "source", "target")
-            if (value := getattr(self, name)) is not None
+        update: dict[str, Any] = {
+            name: (base / value).resolve() for name in _PATHS if (value := getattr(self, name)) is not None
         }
-        return self.model_copy(update=paths)
+        for name in ("arrays", "webdataset", "hub"):
+            if (reader := getattr(self, name)) is not None:
+                update[name] = reader.resolved(base)
+        return self.model_copy(update=update)
+
+
+_ORIGINS = ("manifest", "builtin", "dataset", "webdataset", "arrays", "hub")
+_PATHS = ("manifest", "package", "source", "target", "unpaired_source", "unpaired_target", "labelled_target")

@@ -46,6 +46,30 @@ def read_folders(source: Path, target: Path, *, label_is_parent: bool = False, g
     return Pairs(tuple(rows), name=f"{source.name}-{target.name}")
 
 
+def single_side(name: str, folder: Path) -> list[Pair]:
+    """The items of a folder of one modality.
+
+    Args:
+        name: ``unpaired_source``, ``unpaired_target``, or ``labelled_target``, whose sub-folders are the labels.
+        folder: where they lie.
+
+    Raises:
+        PairsError: it is missing or empty, or a labelled item lies in no sub-folder.
+    """
+    side = name.rpartition("_")[2]
+    rows = []
+    for stem, path in _stems(folder).items():
+        label = Path(stem).parent.name or None if name == "labelled_target" else None
+        if name == "labelled_target" and label is None:
+            raise PairsError(
+                "A labelled item lies in no sub-folder, so it has no label.", where=path,
+                fix=f"move it into a sub-folder that is named after its class, or use unpaired_{side}",
+            )  # fmt: skip
+        source, target = (path, None) if side == "source" else (None, path)
+        rows.append(Pair(source=source, target=target, label=label, where=f"{name}, {stem}"))
+    return rows
+
+
 def _stems(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise PairsError("The folder is missing.", where=folder)

@@ -9,16 +9,11 @@ from typing import Any
 
 from crossdistill.errors import PairsError, nearest
 from crossdistill.files import read_json
-from crossdistill.pairs.table import SPLITS, Licence, Pair, Pairs, Split
+from crossdistill.item import Item
+from crossdistill.pairs.stores import StoredItem
+from crossdistill.pairs.table import Licence, Pair, Pairs, split_name
 
 _COLUMNS = ("source", "target", "label", "split", "group", "mask")
-_SPLIT_NAMES: dict[str, Split] = {
-    **{name: name for name in SPLITS},
-    "training": "train",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-}
 
 
 def read_manifest(path: Path) -> Pairs:
@@ -76,13 +71,23 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from crossdistill.pairs.tables import holds_bytes, map_cells
+
     try:
-        table = pq.read_table(path)
+        schema = pq.read_schema(path)
+        _check_columns(path, schema.names)
+        inside = [name for name in ("source", "target", "mask") if name in schema.names
+                  and holds_bytes(schema.field(name).type)]  # fmt: skip
+        table = pq.read_table(path, columns=[name for name in schema.names if name not in inside])
+        count = pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
         raise PairsError("The manifest cannot be read as Parquet.", where=path, received=error) from error
-    _check_columns(path, table.column_names)
-    for number, record in enumerate(table.to_pylist(), start=1):
-        yield f"{path.name}, row {number}", record
+    records = table.to_pylist() if table.num_columns else [{} for _ in range(count)]
+    store = map_cells(path, inside) if inside else None
+    columns = {name: store.items(name) for name in inside} if store is not None else {}
+    for number, record in enumerate(records):
+        cells = {name: items[number] for name, items in columns.items()}
+        yield f"{path.name}, row {number + 1}", {**record, **cells}
 
 
 def _check_columns(path: Path, names: Any) -> None:
@@ -103,19 +108,24 @@ def _check_columns(path: Path, names: Any) -> None:
 
 
 def _pair(record: Mapping[str, Any], where: str, base: Path) -> Pair:
-    text = {name: str(value).strip() for name, value in record.items() if value is not None}
-    split = text.get("split") or None
-    if split is not None and split.lower() not in _SPLIT_NAMES:
-        raise PairsError("Unknown split.", where=where, expected=f"one of {', '.join(SPLITS)}", received=repr(split))
-    # An absolute path stays as it is; any other is relative to the manifest.
-    source, target, mask = ((base / text[side]) if text.get(side) else None for side in ("source", "target", "mask"))
+    def text(name: str) -> str | None:
+        value = record.get(name)
+        return None if value is None else str(value).strip() or None
+
+    def item(name: str) -> Item | None:
+        value = record.get(name)
+        if isinstance(value, StoredItem):
+            return value
+        path = text(name)
+        return None if path is None else base / path  # an absolute path stays as it is
+
     return Pair(
-        source=source,
-        target=target,
-        label=text.get("label") or None,
-        split=_SPLIT_NAMES[split.lower()] if split else None,
-        group=text.get("group") or None,
-        mask=mask,
+        source=item("source"),
+        target=item("target"),
+        label=text("label"),
+        split=split_name(text("split"), where),
+        group=text("group"),
+        mask=item("mask"),
         where=where,
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from crossdistill.pairs.config import SplitConfig
-from crossdistill.pairs.table import SPLITS, Pairs, Split
+from crossdistill.pairs.table import SPLITS, Pair, Pairs, Split
 
 
 def assign_splits(pairs: Pairs, config: SplitConfig) -> Pairs:
@@ -43,3 +44,16 @@ def assign_splits(pairs: Pairs, config: SplitConfig) -> Pairs:
     return pairs.with_rows(
         replace(pair, split=chosen[group]) for pair, group in zip(pairs, pairs.group_ids, strict=True)
     )
+
+
+def add_rows(pairs: Pairs, rows: Sequence[Pair], config: SplitConfig) -> Pairs:
+    """The pairs with more rows, all of one side alone.
+
+    Where the pairs have splits, unlabelled rows are for training, and labelled ones are divided by themselves.
+    """
+    if pairs[0].split is None:
+        return pairs.with_rows([*pairs, *rows])
+    labelled = [row for row in rows if row.label is not None]
+    divided = list(assign_splits(Pairs(tuple(labelled), name=pairs.name), config)) if labelled else []
+    unlabelled = [replace(row, split="train") for row in rows if row.label is None]
+    return pairs.with_rows([*pairs, *unlabelled, *divided])

@@ -19,6 +19,28 @@ Side = Literal["source", "target"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 
+_SPLIT_NAMES: dict[str, Split] = {
+    **{name: name for name in SPLITS},
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+}
+
+
+def split_name(text: str | None, where: str) -> Split | None:
+    """The split that ``text`` means; None for no text.
+
+    Raises:
+        PairsError: it means none.
+    """
+    if not text:
+        return None
+    if text.lower() not in _SPLIT_NAMES:
+        raise PairsError("Unknown split.", where=where, expected=f"one of {', '.join(SPLITS)}", received=repr(text))
+    return _SPLIT_NAMES[text.lower()]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pair:
     """One row. Either side may be missing (an unpaired item), not both.
