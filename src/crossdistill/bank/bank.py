@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +25,7 @@ from crossdistill.item import Item
 from crossdistill.pairs.items import Items, content_hash
 
 FORMAT = 1
-_MATRIX = "embeddings.npy"
-_DESCRIPTION = "bank.json"
+_FILES = {"bank": "embeddings.npy", "views": "views.npy"}
 _BATCH = 64
 
 
@@ -71,7 +71,7 @@ def build_bank(folder: Path, teacher: Teacher, items: Items) -> TeacherBank:
     row_of = {hashes[number]: row for row, number in enumerate(order)}
     position = {file: row_of[value] for file, value in zip(items.files, hashes, strict=True)}
     key = _key(teacher, hashes)
-    description_path = folder / _DESCRIPTION
+    description_path = folder / "bank.json"
     if description_path.is_file():
         if read_json(description_path).get("key") != key:
             raise RunFolderError(
@@ -96,29 +96,33 @@ def build_bank(folder: Path, teacher: Teacher, items: Items) -> TeacherBank:
                 )
             matrix[start : start + len(numbers)] = embedded.numpy()
             task.advance(len(numbers))
-    with atomic_path(folder / _MATRIX) as temporary, temporary.open("wb") as stream:
-        np.save(stream, matrix, allow_pickle=False)
-    description = {
-        "format": FORMAT,
-        "key": key,
-        "teacher": teacher.fingerprint(),
-        "rows": len(order),
-        "width": teacher.width,
-        "dtype": "float32",
-        "sha256": sha256_file(folder / _MATRIX),
-    }
-    write_json(description_path, description)
+    about = {"key": key, "teacher": teacher.fingerprint(), "width": teacher.width}
+    write_matrix(folder, "bank", matrix, about)
     return TeacherBank(open_bank(folder), position)
 
 
 def open_bank(folder: Path) -> NDArray[np.float32]:
-    """The matrix of a bank, memory-mapped and checked against its description.
+    """The matrix of a bank, ``(N, d)``; see :func:`open_matrix`."""
+    return open_matrix(folder, "bank")
+
+
+def write_matrix(folder: Path, name: str, matrix: NDArray[np.float32], about: dict[str, Any]) -> None:
+    """Writes a matrix ``(rows, d)`` and, last, the description that makes it valid."""
+    path = folder / _FILES[name]
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, matrix, allow_pickle=False)
+    rows = {"rows": len(matrix), "dtype": "float32", "sha256": sha256_file(path)}
+    write_json(folder / f"{name}.json", {"format": FORMAT, **about, **rows})
+
+
+def open_matrix(folder: Path, name: str) -> NDArray[np.float32]:
+    """A matrix of the bank, memory-mapped and checked against its description.
 
     Raises:
-        RunFolderError: the bank is missing or its matrix has been changed.
+        RunFolderError: it is missing or has been changed.
     """
-    description = read_json(folder / _DESCRIPTION)
-    path = folder / _MATRIX
+    description = read_json(folder / f"{name}.json")
+    path = folder / _FILES[name]
     if not path.is_file() or sha256_file(path) != description["sha256"]:
         raise RunFolderError(
             "The teacher bank is damaged.", where=path, fix=f"delete the folder {folder} and run the same command again"

@@ -13,7 +13,10 @@ from crossdistill.validation import validated
 __all__ = ["InputDefaults", "Modality", "known_modalities", "parse_modality"]
 
 
-_PARTS = {"array_file", "base", "image_augment", "raster", "raster_file", "square"}
+_PARTS = {
+    "array_file", "base", "curves", "geometry", "image_augment", "raster", "raster_file", "series_augment",
+    "series_file", "series_window", "square", "vector_file", "video_file",
+}  # fmt: skip
 
 
 def known_modalities() -> list[str]:

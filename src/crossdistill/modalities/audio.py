@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from functools import cache
 from pathlib import Path
@@ -145,7 +146,7 @@ class Audio(Modality):
             raise PairsError("A sound cannot be read.", where=item, expected="an NPY file of samples",
                              received=error) from error  # fmt: skip
 
-    def augment(self, batch: Tensor) -> Tensor:
+    def augment(self, batch: Tensor, placement: Tensor | None = None) -> Tensor:
         change, (count, _, bands, frames) = self.augment_with, batch.shape
         values, device = batch.float(), batch.device
         if change.shift:
@@ -181,8 +182,19 @@ class Audio(Modality):
 
     def picture(self, item: Item, side: int) -> Pillow.Image:
         """The spectrogram in colours, low bands at the bottom."""
-        cells = self.decode(item)[0].float().numpy()[::-1]
+        return self.draw(self.decode(item), side)
+
+    def draw(self, values: Tensor, side: int) -> Pillow.Image:
+        cells = values[0].float().clamp(0, 1).cpu().numpy()[::-1]
         return Pillow.fromarray(colours(cells)).resize((side, side), Pillow.Resampling.BILINEAR)
+
+    def sound(self, item: Item) -> bytes | None:
+        """The part of the clip that the encoder hears, in mono."""
+        wave, rate = self._read(item)
+        clip = self._fit(_resample(wave.mean(axis=1) if wave.ndim == 2 else wave, rate, self.mel.rate))
+        stream = io.BytesIO()
+        _soundfile(item).write(stream, clip, self.mel.rate, format="OGG", subtype="VORBIS")
+        return stream.getvalue()
 
     @classmethod
     def write_fake(cls, path: Path, label: int, variant: int, rich: bool) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from crossdistill.item import Item
+from crossdistill.modalities.geometry import Geometry
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -90,12 +91,18 @@ class Modality(BaseModel, ABC):
     def from_array(self, array: Any) -> Tensor:
         """The same as :meth:`decode` for an item that is already in memory (an array, tensor or picture)."""
 
+    @property
+    def geometry(self) -> Geometry | None:
+        """How augmentation may change where things are; None for what lies on no grid (a sound, a vector)."""
+        return None
+
     @abstractmethod
-    def augment(self, batch: Tensor) -> Tensor:
+    def augment(self, batch: Tensor, placement: Tensor | None = None) -> Tensor:
         """Random variants of decoded items ``(B, *shape)``, each item changed in its own way, on their device.
 
-        Draws from torch's global generators. The answer is float32 on the scale of the decoded values, so that
-        :meth:`normalise` takes either.
+        With ``placement`` ``(B, 2, 3)``, see :func:`~crossdistill.modalities.geometry.draw_placements`, where things go
+        is given, and the rest is drawn; only modalities with a :attr:`geometry` take one. Draws from torch's global
+        generators. The answer is float32 on the scale of the decoded values, so that :meth:`normalise` takes either.
         """
 
     @abstractmethod
@@ -113,6 +120,14 @@ class Modality(BaseModel, ABC):
     @abstractmethod
     def picture(self, item: Item, side: int) -> Image.Image:
         """How an item is drawn in a report: a picture of ``side`` x ``side`` pixels."""
+
+    @abstractmethod
+    def draw(self, values: Tensor, side: int) -> Image.Image:
+        """How one decoded or augmented item ``(*shape)`` is drawn, as the encoder sees it."""
+
+    def sound(self, item: Item) -> bytes | None:
+        """The item as an OGG file for a report's player; None for what cannot be heard."""
+        return None
 
     @classmethod
     def fake_settings(cls) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from crossdistill.errors import PairsError
 from crossdistill.item import Item
 from crossdistill.modalities.array_file import read_npy
 from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
-from crossdistill.modalities.image_augment import ImageAugment, augment_images, border_colours
+from crossdistill.modalities.geometry import Geometry, border_colours
+from crossdistill.modalities.image_augment import ImageAugment, augment_images
 from crossdistill.modalities.square import Fit, square
 
 _MOST_VALUES = 1 << 28  # of an array; Pillow has its own limit
@@ -87,8 +88,12 @@ class Image(Modality):
             return self._to_tensor(_flatten(array))
         return self._to_tensor(_of_array(np.asarray(array)))
 
-    def augment(self, batch: Tensor) -> Tensor:
-        return augment_images(batch, self.augment_with)
+    @property
+    def geometry(self) -> Geometry | None:
+        return self.augment_with.geometry_alone()
+
+    def augment(self, batch: Tensor, placement: Tensor | None = None) -> Tensor:
+        return augment_images(batch, self.augment_with, placement)
 
     def contrastive(self) -> Self:
         # SimCLR's recipe (arXiv 2002.05709, appendix A), with a gentler crop for small pictures.
@@ -109,6 +114,10 @@ class Image(Modality):
     def picture(self, item: Item, side: int) -> Pillow.Image:
         opened = self._open(item).convert("RGB")
         return ImageOps.pad(opened, (side, side), color=(255, 255, 255))
+
+    def draw(self, values: Tensor, side: int) -> Pillow.Image:
+        opened: Pillow.Image = F.to_pil_image(values.float().round().clamp(0, 255).byte())
+        return opened.convert("RGB").resize((side, side), Pillow.Resampling.BILINEAR)
 
     @classmethod
     def write_fake(cls, path: Path, label: int, variant: int, rich: bool) -> None:

@@ -6,20 +6,10 @@ from functools import cache
 
 import kornia.augmentation as K
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
-
-class Geometry(BaseModel):
-    """Random changes of where things are, for images and for everything else on a grid."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    crop: tuple[float, float] | None = Field(None, description="area range of a random resized crop")
-    flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
-    rotate: float = Field(15.0, ge=0, le=180, description="largest rotation, in degrees")
-    translate: float = Field(0.1, ge=0, le=1, description="largest shift, as a fraction of the side")
-    scale: tuple[float, float] = Field((0.85, 1.15), description="range of the zoom")
+from crossdistill.modalities.geometry import Geometry, draw_placements, place
 
 
 class ImageAugment(Geometry):
@@ -33,40 +23,26 @@ class ImageAugment(Geometry):
     blur: float = Field(0.0, ge=0, le=1, description="probability of a Gaussian blur")
 
 
-def augment_images(batch: Tensor, config: ImageAugment) -> Tensor:
+def augment_images(batch: Tensor, config: ImageAugment, placement: Tensor | None = None) -> Tensor:
     """Changes images ``(B, C, H, W)`` with values 0..255; the answer is float32 on the same scale.
 
     Args:
         batch: uint8 or floating point.
         config: what may be changed, and how much.
+        placement: where things go, ``(B, 2, 3)``, instead of a random draw.
     """
     images = batch.float() / 255
-    geometry, colour = _steps(config, batch.shape[1], batch.shape[2], batch.shape[3])
     with torch.no_grad():
-        if len(geometry):
-            # Relative to the border colour, so that what a rotation or a shift uncovers (zeros) shows that colour.
-            ground = border_colours(images)[:, :, None, None]
-            images = geometry(images - ground) + ground
-        changed: Tensor = colour(images.clamp(0, 1)).clamp(0, 1) * 255
+        if placement is None and config.changes:
+            placement = draw_placements(config, len(batch))
+        if placement is not None:
+            images = place(images, placement)
+        changed: Tensor = _photometry(config, batch.shape[1], batch.shape[2])(images.clamp(0, 1)).clamp(0, 1) * 255
         return changed
 
 
-def border_colours(images: Tensor) -> Tensor:
-    """The median colour of the outermost pixels, ``(B, C)``: what a paper, a wall or a sensor's void shows there."""
-    edge = torch.cat([images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]], dim=2)
-    return edge.float().median(dim=2).values
-
-
 @cache
-def _steps(config: ImageAugment, channels: int, height: int, width: int) -> tuple[nn.Sequential, nn.Sequential]:
-    geometry: list[nn.Module] = []
-    if config.crop is not None:
-        geometry.append(K.RandomResizedCrop((height, width), scale=config.crop, p=1.0))
-    if config.rotate or config.translate or config.scale != (1, 1):
-        shift = (config.translate, config.translate)
-        geometry.append(K.RandomAffine(config.rotate, shift, config.scale, p=1.0))
-    if config.flip:
-        geometry.append(K.RandomHorizontalFlip(p=config.flip))
+def _photometry(config: ImageAugment, channels: int, height: int) -> nn.Sequential:
     colour: list[nn.Module] = []
     if config.brightness:
         colour.append(K.RandomBrightness((max(0.0, 1 - config.brightness), 1 + config.brightness), p=1.0))
@@ -82,4 +58,4 @@ def _steps(config: ImageAugment, channels: int, height: int, width: int) -> tupl
     if config.blur:
         side = max(3, height // 20 * 2 + 1)
         colour.append(K.RandomGaussianBlur((side, side), (0.1, 2.0), p=config.blur))
-    return nn.Sequential(*geometry), nn.Sequential(*colour)
+    return nn.Sequential(*colour)

@@ -17,7 +17,7 @@ from torch import Tensor
 from crossdistill.errors import PairsError
 from crossdistill.item import Item
 from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
-from crossdistill.modalities.image_augment import Geometry, ImageAugment, augment_images
+from crossdistill.modalities.geometry import Geometry, draw_placements, place
 from crossdistill.modalities.raster_file import read_raster
 from crossdistill.modalities.square import Fit, square
 
@@ -110,11 +110,16 @@ class Raster(Modality):
             )  # fmt: skip
         return self._prepare(values)
 
-    def augment(self, batch: Tensor) -> Tensor:
-        change = self.augment_with
-        shared = {name: getattr(change, name) for name in Geometry.model_fields}
-        geometry = ImageAugment(**shared, brightness=0, contrast=0)
-        values = augment_images(batch.float() * 255, geometry) / 255
+    @property
+    def geometry(self) -> Geometry | None:
+        return self.augment_with.geometry_alone()
+
+    def augment(self, batch: Tensor, placement: Tensor | None = None) -> Tensor:
+        change, values = self.augment_with, batch.float()
+        if placement is None and change.changes:
+            placement = draw_placements(change, len(batch))
+        if placement is not None:
+            values = place(values, placement)
         shape = (len(values), 1, 1, 1)
         if change.gain:
             values = values * (1 + change.gain * (2 * torch.rand(shape, device=values.device) - 1))
@@ -155,6 +160,10 @@ class Raster(Modality):
         pen.text((1, top), f"{low:.4g}", fill="black", font_size=size)
         pen.text((side - 1, top), f"{high:.4g} {self.unit}".strip(), fill="black", font_size=size, anchor="ra")
         return drawn
+
+    def draw(self, values: Tensor, side: int) -> Pillow.Image:
+        drawn = Pillow.fromarray(colours(values[0].float().clamp(0, 1).cpu().numpy()))
+        return drawn.resize((side, side), Pillow.Resampling.BILINEAR)
 
     def _prepare(self, stored: NDArray[Any]) -> Tensor:
         if self.size is None:

@@ -213,8 +213,8 @@ def _members(store: TarStore) -> Iterator[tuple[str, StoredItem]]:
                     )
                 item = StoredItem(store, (member.offset_data, member.size), member.name)
                 yield member.name, item
-                tar.members.clear()  # it keeps every header otherwise
-            end = tar.offset
+                cast(Any, tar).members.clear()  # it keeps every header otherwise
+            end = cast(Any, tar).offset
     except FileNotFoundError as error:
         raise PairsError("A shard is missing.", where=store.path, expected=expected) from error
     except (tarfile.TarError, OSError, ValueError) as error:

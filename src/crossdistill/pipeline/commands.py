@@ -15,7 +15,8 @@ from crossdistill.files import read_json
 from crossdistill.pipeline.config import RunConfig, load_config, make_config
 from crossdistill.pipeline.folder import RunFolder, discard_checkpoints, open_run
 from crossdistill.pipeline.results import is_current, run_evaluation
-from crossdistill.pipeline.stages import begin, open_teacher_space, run_distillation, run_pretraining, students_of
+from crossdistill.pipeline.stages import open_teacher_space, run_distillation, run_pretraining, students_of
+from crossdistill.pipeline.work import begin
 from crossdistill.report import write_report
 
 

@@ -15,7 +15,7 @@ from crossdistill.evaluation import EvaluateConfig
 from crossdistill.modalities import Modality, parse_modality
 from crossdistill.objectives import ObjectiveConfig
 from crossdistill.pairs import PairsConfig
-from crossdistill.training import PretrainConfig, TrainConfig
+from crossdistill.training import PretrainConfig, TrainConfig, ViewsConfig
 from crossdistill.validation import validated
 
 PRETRAINED_HERE = "pretrain"  # a weights name: the encoder that stage 1 of this run makes
@@ -55,6 +55,7 @@ class RunConfig(BaseModel):
     negatives: Literal["item", "group"] = Field(
         "item", description="pairs that are no negatives of each other: those of one source item, or of one group"
     )
+    views: ViewsConfig = Field(default_factory=ViewsConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     out: Path

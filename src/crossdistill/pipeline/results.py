@@ -25,7 +25,9 @@ from crossdistill.files import write_json
 from crossdistill.pairs import Side
 from crossdistill.pipeline.environment import timed
 from crossdistill.pipeline.showcase import describe_pairs, embedding_map, example_pairs, retrieval_gallery
-from crossdistill.pipeline.stages import Run, TeacherSpace, fresh_student, load_student, students_of
+from crossdistill.pipeline.stages import fresh_student, load_student, students_of
+from crossdistill.pipeline.views import augmented_pairs
+from crossdistill.pipeline.work import Run, TeacherSpace
 from crossdistill.training import TrainConfig, read_epochs
 
 FORMAT = 1
@@ -189,6 +191,7 @@ def _assemble(
         "comparisons": comparisons,
         "curves": read_epochs(run.folder.log),
         "examples": example_pairs(run),
+        "augmentation": augmented_pairs(run, space, distilled.modality),
         "gallery": retrieval_gallery(run, data, student, teacher),
         "map": embedding_map(run, data, student, teacher),
     }

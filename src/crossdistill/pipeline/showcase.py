@@ -14,7 +14,7 @@ from crossdistill.evaluation import EvaluationSet, RowVectors, top
 from crossdistill.evaluation.probes import unit
 from crossdistill.files import write_bytes
 from crossdistill.pairs import Pairs, Side
-from crossdistill.pipeline.stages import Run
+from crossdistill.pipeline.work import Run
 
 _EXAMPLES = 12
 _QUERIES = 12
@@ -41,6 +41,7 @@ def example_pairs(run: Run) -> list[dict[str, Any]]:
             "source": _picture(run, int(row), "source"),
             "target": _picture(run, int(row), "target"),
             "label": run.pairs[int(row)].label,
+            "sound": _sound(run, int(row), "target") or _sound(run, int(row), "source"),
         }
         for row in chosen
     ]
@@ -60,10 +61,12 @@ def retrieval_gallery(run: Run, data: EvaluationSet, student: RowVectors, teache
         {
             "query": _picture(run, int(query), "target"),
             "label": run.pairs[int(query)].label,
+            "sound": _sound(run, int(query), "target"),
             "found": [
                 {
                     "source": _picture(run, int(gallery[place]), "source"),
                     "label": run.pairs[int(gallery[place])].label,
+                    "sound": _sound(run, int(gallery[place]), "source"),
                     "similarity": round(float(score), 4),
                     "right": bool(data.source_ids[gallery[place]] == data.source_ids[query]),
                 }
@@ -111,4 +114,18 @@ def _picture(run: Run, row: int, side: Side) -> str:
         stream = io.BytesIO()
         modality.picture(file, _PICTURE_SIDE).save(stream, format="PNG", optimize=True)
         write_bytes(path, stream.getvalue())
+    return name
+
+
+def _sound(run: Run, row: int, side: Side) -> str | None:
+    """Writes an item's sound into the run folder, where it can be heard; returns its name there."""
+    item = run.pairs[row].item(side)
+    assert item is not None
+    modality = run.config.source if side == "source" else run.config.target
+    name = f"{side}-{row}.ogg"
+    if not (run.folder.pictures / name).is_file():
+        sound = modality.sound(item)
+        if sound is None:
+            return None
+        write_bytes(run.folder.pictures / name, sound)
     return name

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
 from crossdistill.bank import build_bank
-from crossdistill.console import warn
 from crossdistill.encoders import (
     Encoder,
     Teacher,
     build_student,
-    build_teacher,
     has_encoder,
     load_encoder,
     resolve_modality,
@@ -23,135 +20,19 @@ from crossdistill.encoders import (
     student_backbone,
 )
 from crossdistill.encoders.config import RANDOM
-from crossdistill.errors import PairsError
-from crossdistill.evaluation import EvaluateConfig, applicable, embed_items, ranks
+from crossdistill.evaluation import embed_items, ranks
 from crossdistill.evaluation.retrieval import RECALL_AT
-from crossdistill.modalities import Modality
 from crossdistill.objectives import ObjectiveConfig
-from crossdistill.pairs import Pairs, Side, open_pairs
+from crossdistill.pairs import Pairs
 from crossdistill.pairs.items import Items
-from crossdistill.pipeline.config import PRETRAINED_HERE, RunConfig
+from crossdistill.pipeline.config import RunConfig
 from crossdistill.pipeline.environment import timed
-from crossdistill.pipeline.folder import RunFolder, claim
-from crossdistill.training import TrainConfig, TrainLog, distil, new_source_encoder, pretrain
-from crossdistill.training.gradient_cache import check_parts
-from crossdistill.training.loop import choose_device
+from crossdistill.pipeline.folder import RunFolder
+from crossdistill.pipeline.views import open_views
+from crossdistill.pipeline.work import Run, TeacherSpace, fresh_teacher
+from crossdistill.training import TrainLog, distil, new_source_encoder, pretrain
 
-_FEWEST = 4  # training pairs
 _SAMPLE = 1024  # training items behind the normalisation of a student of random weights
-
-
-@dataclass
-class Run:
-    """A run at work: configuration, pairs and what several stages need.
-
-    Attributes:
-        config: resolved.
-        folder: claimed.
-        pairs: with splits.
-        evaluate: the ``evaluate`` section without what these pairs cannot bear.
-        left_out: protocols left out, with the reason.
-        given_teacher: an encoder from Python instead of the configuration's.
-        given_student: likewise.
-    """
-
-    config: RunConfig
-    folder: RunFolder
-    pairs: Pairs
-    evaluate: EvaluateConfig
-    left_out: dict[str, str]
-    given_teacher: Encoder | None = None
-    given_student: Encoder | None = None
-    _decoded: dict[tuple[Side, str], tuple[dict[int, int], Items]] = field(default_factory=dict, repr=False)
-
-    def items(self, rows: Sequence[int], side: Side, modality: Modality) -> Items:
-        """The items of ``rows`` on one side. All items of a side are decoded once, however often they are asked for."""
-        key = (side, modality.decoding)
-        if key not in self._decoded:
-            everything = self.pairs.where(has=(side,))
-            place = {row: index for index, row in enumerate(everything)}
-            self._decoded[key] = place, Items.of(self.pairs, everything, side, modality)
-        place, items = self._decoded[key]
-        return Items.like(items.subset([place[row] for row in rows]), modality)
-
-    @property
-    def device(self) -> torch.device:
-        """Where to compute."""
-        return choose_device(self.config.train.device)
-
-
-def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | None = None) -> Run:
-    """Opens the pairs, checks everything that can be checked beforehand, and claims the run folder.
-
-    Raises:
-        CrossDistillError: anything that would make the run fail later.
-    """
-    if teacher is not None:
-        named = config.teacher.model_copy(update={"backbone": teacher.architecture.backbone, "weights": "given"})
-        config = config.model_copy(update={"teacher": named, "source": teacher.modality})
-    if student is not None:
-        named_student = config.student.model_copy(
-            update={"backbone": student.architecture.backbone, "weights": "given"}
-        )
-        config = config.model_copy(update={"student": named_student, "target": student.modality})
-    choose_device(config.train.device)
-    pairs = open_pairs(config.pairs)
-    _check_size(pairs)
-    evaluate, left_out = applicable(pairs, config.evaluate)
-    for protocol, reason in left_out.items():
-        warn(f"{protocol} is left out: {reason}")
-    run = Run(config, RunFolder(config.out), pairs, evaluate, left_out, teacher, student)
-    _check_encoders(run)
-    claim(config, pairs)
-    return run
-
-
-def _check_size(pairs: Pairs) -> None:
-    rows = pairs.require("train", ("source", "target"), "distillation")
-    if len(rows) < _FEWEST:
-        raise PairsError(
-            "There are too few training pairs.",
-            where=pairs.name,
-            expected=f"at least {_FEWEST}: a pair is told from others, and batch statistics need several items",
-            received=len(rows),
-            fix="add pairs, or change the split column or pairs.split",
-        )
-
-
-def _check_encoders(run: Run) -> None:
-    """Builds both encoders once, so that an unknown name or a size that does not fit ends the run at once."""
-    if has_encoder(run.folder.student):
-        return
-    pretrain, train = run.config.pretrain, run.config.train
-    if pretrain is not None:
-        source = new_source_encoder(pretrain, run.config.source)
-        width = source.width
-        _check_parts(source, 2 * pretrain.batch_size, pretrain, "pretrain.embed_at_once")
-    else:
-        width = _fresh_teacher(run).width
-    student = run.given_student or build_student(run.config.student, run.config.target, width)
-    _check_parts(student, train.batch_size, train, "train.embed_at_once")
-
-
-def _check_parts(encoder: Encoder, count: int, config: TrainConfig, where: str) -> None:
-    if config.embed_at_once is not None:
-        check_parts(encoder, count, config.embed_at_once, config.batch_norm, where=where, beforehand=True)
-
-
-def _fresh_teacher(run: Run) -> Encoder:
-    """The teacher without any centring: the copy in the run folder where there is one, else as configured."""
-    config = run.config.teacher
-    if run.given_teacher is not None:
-        teacher = copy.deepcopy(run.given_teacher)
-    elif has_encoder(run.folder.teacher):
-        teacher = load_encoder(run.folder.teacher)
-    elif config.weights == PRETRAINED_HERE:
-        here = config.model_copy(update={"weights": str(run.folder.pretrained), "backbone": None})
-        teacher = build_teacher(here, run.config.source)
-    else:
-        teacher = build_teacher(config, run.config.source)
-    teacher.offset.zero_()
-    return teacher
 
 
 def _first_rows(pairs: Pairs, rows: Sequence[int]) -> list[int]:
@@ -174,31 +55,9 @@ def run_pretraining(run: Run) -> None:
         save_encoder(run.folder.pretrained, encoder, {"stage": "pretrain", "settings": config.model_dump(mode="json")})
 
 
-@dataclass(frozen=True)
-class TeacherSpace:
-    """The frozen teacher and its embeddings of all source items.
-
-    Attributes:
-        teacher: its embeddings are centred, where the configuration says so.
-        rows: row numbers of the pairs that have a source item.
-        embeddings: of these rows, ``(n, d)``, in the common space.
-        ids: for every row of the pairs the identity of its source item, -1 without one, ``(N,)``.
-    """
-
-    teacher: Teacher
-    rows: tuple[int, ...]
-    embeddings: torch.Tensor
-    ids: torch.Tensor
-
-    def of(self, rows: tuple[int, ...]) -> torch.Tensor:
-        """Embeddings of some rows that have a source item."""
-        place = {row: index for index, row in enumerate(self.rows)}
-        return self.embeddings[[place[row] for row in rows]]
-
-
 def open_teacher_space(run: Run) -> TeacherSpace:
     """Embeds all source items once, and centres the common space on the mean of the training items."""
-    plain = _fresh_teacher(run)
+    plain = fresh_teacher(run)
     teacher = Teacher(plain, run.device)
     rows = run.pairs.where(has=("source",))
     items = run.items(_first_rows(run.pairs, rows), "source", teacher.modality)
@@ -227,6 +86,7 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
     monitored = run.items(held_out, "target", initial.modality)
     by_group = run.config.negatives == "group"
     same = torch.tensor(run.pairs.group_ids)[list(rows)] if by_group else space.ids[list(rows)]
+    views = open_views(run, space.teacher, space.ids, rows, initial.modality)
     for objective, place in pending:
         stage = f"distil/{objective.label}"
         with timed(run.folder, stage):
@@ -243,6 +103,7 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
                 log=TrainLog(run.folder.log, stage),
                 checkpoint=run.folder.checkpoint(stage),
                 monitor=monitor,
+                views=views,
             )
             provenance = {
                 "stage": stage,

@@ -73,6 +73,7 @@ def write_report(root: Path) -> Path:
         ],
         map=None if (found := figures.embedding_map(metrics["map"])) is None else _figure(found),
         picture=lambda name: _picture(root, name),
+        sound=lambda name: _picture(root, name),
         plotly_js=Markup((Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")),
         run_name=root.resolve().name,
     )
@@ -143,11 +144,14 @@ def _figure(figure: Any) -> Markup:
     return Markup(json.dumps(json.loads(figure.to_json())).replace("<", "\\u003c"))
 
 
+_TYPES = {".png": "image/png", ".ogg": "audio/ogg"}
+
+
 def _picture(root: Path, name: str) -> str:
-    """A picture of the run folder as a data URI."""
+    """A picture or sound of the run folder as a data URI."""
     path = root / "pictures" / name
     if not path.is_file() or path.parent.resolve() != (root / "pictures").resolve():
         raise RunFolderError(
             "A picture of the run is missing.", where=path, fix="run `crossdistill evaluate` on it again"
         )
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    return f"data:{_TYPES[path.suffix]};base64," + base64.b64encode(path.read_bytes()).decode("ascii")

@@ -1,12 +1,12 @@
 """Training: one loop (loop.py), and the three things that are trained with it."""
 
 from crossdistill.training.classify import Classifier, train_classifier
-from crossdistill.training.config import PretrainConfig, TrainConfig
+from crossdistill.training.config import PretrainConfig, TrainConfig, ViewsConfig
 from crossdistill.training.distil import distil
 from crossdistill.training.log import TrainLog, read_epochs
 from crossdistill.training.pretrain import new_source_encoder, pretrain
 
 __all__ = [
-    "Classifier", "PretrainConfig", "TrainConfig", "TrainLog", "distil", "new_source_encoder", "pretrain",
-    "read_epochs", "train_classifier",
+    "Classifier", "PretrainConfig", "TrainConfig", "TrainLog", "ViewsConfig", "distil", "new_source_encoder",
+    "pretrain", "read_epochs", "train_classifier",
 ]  # fmt: skip

@@ -13,13 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from crossdistill.pairs.items import Items
+from crossdistill.seeds import derive_seed
 
 _ORDER, _STEP = 0, 1  # what a seed is for; each use has its own stream
-
-
-def derive_seed(*parts: int) -> int:
-    """One well-mixed 63-bit seed from several small numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> list[int]:

@@ -56,8 +56,9 @@ def train_classifier(
     model = Classifier(encoder, classes)
     wanted = torch.as_tensor(labels, dtype=torch.long)
 
-    def cross_entropy(numbers: Tensor, images: Tensor) -> Tensor:
-        chosen = wanted[numbers.cpu()].to(images.device)
+    def cross_entropy(numbers: Tensor, decoded: Tensor) -> Tensor:
+        chosen = wanted[numbers.cpu()].to(decoded.device)
+        images = items.modality.normalise(items.modality.augment(decoded))
         return nn.functional.cross_entropy(model(images), chosen)
 
     # The projection head takes no part; without gradients the optimiser leaves it alone.

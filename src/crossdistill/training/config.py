@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from crossdistill.training.gradient_cache import BatchNorm
 
@@ -27,6 +29,26 @@ class TrainConfig(BaseModel):
     workers: int = Field(0, ge=0, description="processes that prepare batches; 0 prepares them in between")
     monitor_every: int = Field(1, ge=1, description="epochs between two measurements on the val split")
     log_every: int = Field(10, ge=1, description="steps between two lines of train.jsonl")
+
+
+class ViewsConfig(BaseModel):
+    """What the teacher sees of the source while the student sees augmented targets.
+
+    Its embeddings are computed beforehand: of the source as it is, or of ``count`` augmented views of it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int = Field(0, ge=0, le=64, description="augmented views of each source item; 0: the source as it is")
+    geometry: Literal["independent", "shared"] = Field(
+        "independent", description="shared: source and target are registered, and change place in the same way"
+    )
+
+    @model_validator(mode="after")
+    def _has_views(self) -> Self:
+        if self.geometry == "shared" and self.count == 0:
+            raise ValueError("a shared geometry needs views of the source: set count to 1 or more")
+        return self
 
 
 class PretrainConfig(TrainConfig):

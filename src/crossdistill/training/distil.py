@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from crossdistill.bank import SourceViews
 from crossdistill.encoders import Encoder
 from crossdistill.objectives import Objective, TeacherColumns
 from crossdistill.pairs.items import Items
@@ -28,6 +29,7 @@ def distil(
     log: TrainLog | None = None,
     checkpoint: Path | None = None,
     monitor: Monitor | None = None,
+    views: SourceViews | None = None,
 ) -> Encoder:
     """Trains ``student`` in place and returns it in eval mode on the CPU.
 
@@ -43,15 +45,18 @@ def distil(
         log: where epochs are written.
         checkpoint: see :func:`~crossdistill.training.loop.fit`.
         monitor: measures the student on held-out pairs after an epoch.
+        views: of the source items; each step then draws one of them for each pair, instead of the source as it is.
     """
 
     device = choose_device(config.device)
     objective.to(device).prepare(_columns(teacher_embeddings, ids, device))
     at_once = config.embed_at_once or config.batch_size
 
-    def paired_loss(numbers: Tensor, images: Tensor) -> Tensor:
+    def paired_loss(numbers: Tensor, decoded: Tensor) -> Tensor:
         chosen = numbers.cpu()
-        teacher = teacher_embeddings[chosen].to(images.device)
+        teacher, placement = (teacher_embeddings[chosen], None) if views is None else views.draw(chosen)
+        teacher = teacher.to(decoded.device)
+        images = items.modality.normalise(items.modality.augment(decoded, placement))
         embedded = embed_in_parts(student, images, at_once, batch_norm=config.batch_norm)
         loss: Tensor = objective(embedded, teacher, ids[chosen].to(images.device))
         return loss

@@ -20,8 +20,8 @@ from crossdistill.training.interruption import stop_requests
 from crossdistill.training.log import TrainLog
 from crossdistill.training.optimiser import build_optimiser, learning_rate
 
-StepLoss = Callable[..., Tensor]
-"""Item numbers ``(B,)`` and one or more normalised views of them, ``(B, *shape)`` each, to a scalar loss."""
+StepLoss = Callable[[Tensor, Tensor], Tensor]
+"""Item numbers ``(B,)`` and the decoded items ``(B, *shape)`` to a scalar loss. It augments them as it needs."""
 
 Monitor = Callable[[], dict[str, float]]
 """Measures something on held-out data at the end of an epoch."""
@@ -54,7 +54,6 @@ def fit(
     title: str,
     log: TrainLog | None = None,
     checkpoint: Path | None = None,
-    views: int = 1,
     monitor: Monitor | None = None,
 ) -> None:
     """Trains ``model`` in place; goes on from ``checkpoint`` where there is one.
@@ -67,7 +66,6 @@ def fit(
         title: for the progress bar and for messages.
         log: where epochs and some steps are written.
         checkpoint: file to write after each epoch and when interrupted; None keeps no state.
-        views: augmented views of each item in a batch.
         monitor: called in eval mode at the end of every ``config.monitor_every`` epochs and of the last one.
 
     Raises:
@@ -92,9 +90,7 @@ def fit(
             for group in optimiser.param_groups:
                 group["lr"] = rate
             seed_step(config.seed, progress.step)
-            decoded = decoded.to(device)
-            augmented = [items.modality.normalise(items.modality.augment(decoded)) for _ in range(views)]
-            loss = step_loss(numbers.to(device), *augmented)
+            loss = step_loss(numbers.to(device), decoded.to(device))
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise TrainingError(

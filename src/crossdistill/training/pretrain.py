@@ -43,18 +43,18 @@ def pretrain(
 
     Source: SimCLR, arXiv 2002.05709. The projection is trained along and thrown away.
     """
-    strong = Items.like(items, items.modality.contrastive())
+    modality = items.modality.contrastive()
     torch.manual_seed(config.seed + 1)
     projection = build_head("mlp", encoder.width, config.projection)
     objective = InfoNCE(config.temperature)
     model = nn.ModuleDict({"encoder": encoder, "projection": projection})
 
-    def two_views(numbers: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        images = torch.cat([first, second])
+    def two_views(numbers: Tensor, decoded: Tensor) -> Tensor:
+        images = torch.cat([modality.normalise(modality.augment(decoded)) for _ in range(2)])
         at_once = config.embed_at_once or len(images)
         embedded = projection(embed_in_parts(encoder, images, at_once, batch_norm=config.batch_norm))
         loss: Tensor = objective(embedded[: len(numbers)], embedded[len(numbers) :])
         return loss
 
-    fit(model, two_views, strong, config, title="pretraining", log=log, checkpoint=checkpoint, views=2)
+    fit(model, two_views, items, config, title="pretraining", log=log, checkpoint=checkpoint)
     return encoder.cpu().eval()
