@@ -7,6 +7,7 @@ import http.server
 import io
 import json
 import pickle
+import shutil
 import tarfile
 import threading
 import zipfile
@@ -32,6 +33,7 @@ from crossdistill.pairs.arrays import NpyStore
 from crossdistill.pairs.items import Items
 from crossdistill.pairs.shards import expand
 from crossdistill.pipeline import run
+from crossdistill.training.batches import StepSampler, load_batches
 from crossdistill.validation import validated
 
 COUNT = 12
@@ -427,3 +429,67 @@ def test_a_run_from_a_larger_file(tmp_path: Path, tiny: dict[str, Any], reader: 
         del each["pairs"]["name"], each["teacher"]["origin"]
     assert metrics[0]["outcomes"] == metrics[1]["outcomes"]
     run({**tiny, "pairs": {reader: config}, "out": str(tmp_path / "one")})  # again: nothing has changed
+
+
+# --- items that cannot be read
+
+
+def damage(manifest: Path, folder: Path, names: list[str]) -> Path:
+    """A copy of the pairs in which some files are cut off."""
+    shutil.copytree(manifest.parent, folder)
+    for name in names:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: len(content) // 2])
+    return folder / "pairs.csv"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_corrupt_item_ends_a_run_with_its_name(
+    tmp_path: Path, manifest: Path, tiny: dict[str, Any], workers: int
+) -> None:
+    broken = damage(manifest, tmp_path / "pairs", ["target/2-3.png"])
+    with pytest.raises(PairsError, match=r"row 37, column target: \S*2-3\.png") as caught:
+        run({**tiny, "pairs": str(broken), "train": {**tiny["train"], "workers": workers}})
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_corrupt_item_that_is_read_in_each_step_is_named(
+    tmp_path: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """Items that do not fit into memory are decoded in the loader's processes, whose errors keep their message."""
+    monkeypatch.setattr("crossdistill.pairs.items.CACHE_BYTES", 0)
+    broken = damage(manifest, tmp_path / "pairs", ["target/2-3.png"])
+    pairs = open_pairs(broken)
+    items = Items.of(pairs, range(len(pairs)), "target", Image(size=32, interpolation="bilinear"))
+    with pytest.raises(PairsError, match=r"row 37, column target: \S*2-3\.png") as caught:
+        list(load_batches(items, StepSampler(len(items), 16, 1, 0), workers))
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_corrupt_items_are_skipped_counted_and_named(
+    tmp_path: Path, manifest: Path, tiny: dict[str, Any], workers: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = damage(manifest, tmp_path / "pairs", ["target/2-3.png", "source/0-1.png", "target/0-1.png"])
+    pairs = {"manifest": str(broken), "corrupt": "skip", "corrupt_limit": 0.05}
+    config = {**tiny, "pairs": pairs, "train": {**tiny["train"], "workers": workers}}
+    folder = run(config)
+    assert "2 of 64 rows are skipped" in capsys.readouterr().err
+    record = json.loads(folder.skipped.read_text())
+    assert [each["row"] for each in record["items"]] == [1, 1, 35]
+    assert "2-3.png" in record["items"][2]["reason"]
+    metrics = json.loads(folder.metrics.read_text())
+    assert metrics["pairs"]["skipped"] == 2
+    assert sum(count["pairs"] for count in metrics["pairs"]["splits"].values()) == 62
+    assert "2 rows were skipped" in folder.report.read_text()
+    before = folder.metrics.read_bytes()
+    assert run(config).metrics.read_bytes() == before  # goes on with the record: nothing is decoded for it
+    assert "checking" not in capsys.readouterr().err
+
+
+def test_too_many_corrupt_items_end_a_run(tmp_path: Path, manifest: Path, tiny: dict[str, Any]) -> None:
+    broken = damage(manifest, tmp_path / "pairs", ["target/2-3.png", "source/0-1.png"])
+    with pytest.raises(PairsError, match=r"2 of 64 rows(.|\n)*row 3(.|\n)*at most 1\.00%(.|\n)*3\.12%"):
+        run({**tiny, "pairs": {"manifest": str(broken), "corrupt": "skip"}})
+    assert not Path(tiny["out"]).exists()

@@ -121,24 +121,28 @@ def embed(
 
 @data_app.command("list", epilog="Example: crossdistill data list")
 def data_list() -> None:
-    """What can be built here, with its licence."""
-    from crossdistill.pairs.builtin import builtin_set, known_sets
+    """Sets that can be built here, and sets of the field that are read, with their licences."""
+    from crossdistill.cli.data import list_sets
 
-    for name in known_sets():
-        chosen = builtin_set(name)
-        typer.echo(f"{name}  {chosen.summary} ({chosen.licence.name})")
+    list_sets()
 
 
 @data_app.command("build", epilog="Example: crossdistill data build emoji --out data/emoji")
 def data_build(
     name: Annotated[str, typer.Argument(help="A name of `crossdistill data list`.", show_default=False)],
     out: Annotated[Path, typer.Option(help="The folder to write; it gets manifest.csv, source/ and target/.")],
+    package: Annotated[
+        Path | None, typer.Option("--from", help="The package that the set is made from, as a file or a folder.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Options of the set.", show_default=False)
+    ] = None,
 ) -> None:
-    """Write a built-in set as files and a manifest."""
-    from crossdistill.pairs.builtin import open_builtin
+    """Write a built-in set as files and a manifest. The same command again goes on where it stopped."""
+    from crossdistill.cli.data import build
 
-    pairs = open_builtin(name, out)
-    typer.echo(f"{len(pairs)} pairs: {out / 'manifest.csv'}")
+    build(name, out, package, workers, options or [])
 
 
 def main() -> None:

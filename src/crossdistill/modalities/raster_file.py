@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +15,15 @@ from PIL import UnidentifiedImageError
 
 from crossdistill.errors import MissingDependencyError, PairsError
 from crossdistill.item import Item, local_file
-from crossdistill.modalities.array_file import read_npy
+from crossdistill.modalities.array_file import npy_values, read_npy
 
 MOST_PIXELS = 100_000_000  # of one file; beyond it a file is broken or hostile
 _EXPECTED = "a PNG, TIFF, NPY, NPZ or EXR file with a height and a width, and channels where there are several"
 
 # What the readers raise on damaged files. tifffile's own errors are ValueErrors.
 _UNREADABLE = (
-    OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, zipfile.BadZipFile, Pillow.DecompressionBombError,
+    OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, RuntimeError, NotImplementedError, zlib.error,
+    zipfile.BadZipFile, Pillow.DecompressionBombError,
 )  # fmt: skip
 
 
@@ -87,13 +89,11 @@ def _tiff(item: Item) -> NDArray[Any]:
 def _numpy(item: Item) -> NDArray[Any]:
     if item.suffix.lower() == ".npy":
         return read_npy(item, MOST_PIXELS)
-    with item.open("rb") as stream, np.load(stream, allow_pickle=False) as opened:
-        if len(opened.files) != 1:
-            raise ValueError(f"an NPZ file of a raster holds one array; this one has {len(opened.files)}")
-        info = opened.zip.getinfo(f"{opened.files[0]}.npy")
-        _check_size(info.file_size // 8)
-        values: NDArray[Any] = opened[opened.files[0]]
-        return values
+    with item.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+        if len(archive.namelist()) != 1:
+            raise ValueError(f"an NPZ file of a raster holds one array; this one has {len(archive.namelist())}")
+        with archive.open(archive.namelist()[0]) as member:
+            return npy_values(cast(BinaryIO, member), MOST_PIXELS)
 
 
 def _exr(item: Item) -> NDArray[Any]:

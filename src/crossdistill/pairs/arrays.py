@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from crossdistill.errors import MissingDependencyError, PairsError, nearest
 from crossdistill.files import atomic_path, cache_folder
 from crossdistill.item import Item
+from crossdistill.modalities.array_file import npy_header
 from crossdistill.pairs.stores import Store, StoredItem, npy_bytes
 from crossdistill.pairs.table import Pair, Pairs, split_name
 
@@ -83,11 +83,7 @@ class NpyStore(ArrayStore):
         """Maps it."""
         with self.path.open("rb") as stream:
             stream.seek(self.offset)
-            version = npy.read_magic(stream)
-            read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, fortran, dtype = read_header(stream)
-            if dtype.hasobject:
-                raise ValueError("it holds Python objects, which are never loaded")
+            shape, fortran, dtype = npy_header(stream)
             place = stream.tell()
         order = "F" if fortran else "C"
         return np.memmap(self.path, dtype=dtype, mode="r", offset=place, shape=shape, order=cast(Any, order))

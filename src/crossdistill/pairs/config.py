@@ -88,6 +88,14 @@ class PairsConfig(BaseModel):
         for name in ("arrays", "webdataset", "hub"):
             if (reader := getattr(self, name)) is not None:
                 update[name] = reader.resolved(base)
+        if self.dataset is not None:
+            from crossdistill.pairs.datasets import field_set
+
+            known = field_set(str(self.dataset.get("name", ""))).options.model_fields
+            update["dataset"] = {
+                key: str((base / value).resolve()) if key in known and "Path" in str(known[key].annotation) else value
+                for key, value in self.dataset.items()
+            }
         return self.model_copy(update=update)
 
 

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from crossdistill.console import track
-from crossdistill.errors import PairsError
+from crossdistill.errors import CrossDistillError, PairsError
 from crossdistill.item import Item
 from crossdistill.modalities import Modality
+from crossdistill.pairs.reading import decoded
 from crossdistill.pairs.table import Pairs, Side
 
 CACHE_BYTES = 1 << 30  # decoded items beyond this are read from disk each time
@@ -26,27 +27,33 @@ class Items(Dataset[Tensor]):
         wheres: for each file where it is named (manifest row), for messages.
         modality: resolved; it decodes.
         description: for the progress bar.
+        workers: processes that decode; 0 decodes here.
 
     Raises:
         PairsError: an item cannot be decoded; file and row are named.
     """
 
-    def __init__(self, files: Sequence[Item], wheres: Sequence[str], modality: Modality, description: str) -> None:
+    def __init__(
+        self, files: Sequence[Item], wheres: Sequence[str], modality: Modality, description: str, workers: int = 0
+    ) -> None:
         self.files = list(files)
         self.modality = modality
         self._wheres = list(wheres)
-        self._cache: Tensor | None = None
+        self._cache: Tensor | None = None  # shared by all subsets
+        self._places = torch.arange(len(files))  # in it
         first = self._decode(0) if files else None
         if first is not None and len(files) * first.nbytes <= CACHE_BYTES:
             with track(f"reading {description}", len(files)) as task:
                 cache = torch.empty(len(files), *first.shape, dtype=first.dtype)
-                for index in range(len(files)):
-                    cache[index] = first if index == 0 else self._decode(index)
+                for index, item in decoded(self._decode, len(files), workers):
+                    if isinstance(item, CrossDistillError):
+                        raise item
+                    cache[index] = item
                     task.advance()
             self._cache = cache
 
     @classmethod
-    def of(cls, pairs: Pairs, rows: Sequence[int], side: Side, modality: Modality, description: str = "") -> Items:
+    def of(cls, pairs: Pairs, rows: Sequence[int], side: Side, modality: Modality, workers: int = 0) -> Items:
         """The items of ``rows`` of ``pairs`` on ``side``; every row must have one."""
         files = []
         for row in rows:
@@ -55,7 +62,7 @@ class Items(Dataset[Tensor]):
                 raise ValueError(f"row {row} ({pairs[row].where}) has no {side}")
             files.append(file)
         wheres = [f"{pairs[row].where}, column {side}" for row in rows]
-        return cls(files, wheres, modality, description or f"{side} items")
+        return cls(files, wheres, modality, f"{side} items", workers)
 
     @classmethod
     def like(cls, items: Items, modality: Modality) -> Items:
@@ -63,7 +70,7 @@ class Items(Dataset[Tensor]):
         if modality.decoding != items.modality.decoding:
             raise ValueError(f"these need another decoding: {items.modality.decoding} and {modality.decoding}")
         twin = cls([], [], modality, "")
-        twin.files, twin._wheres, twin._cache = items.files, items._wheres, items._cache
+        twin.files, twin._wheres, twin._cache, twin._places = items.files, items._wheres, items._cache, items._places
         return twin
 
     def subset(self, positions: Sequence[int]) -> Items:
@@ -71,19 +78,19 @@ class Items(Dataset[Tensor]):
         twin = Items([], [], self.modality, "")
         twin.files = [self.files[position] for position in positions]
         twin._wheres = [self._wheres[position] for position in positions]
-        twin._cache = None if self._cache is None else self._cache[torch.as_tensor(positions, dtype=torch.long)]
+        twin._cache, twin._places = self._cache, self._places[torch.as_tensor(positions, dtype=torch.long)]
         return twin
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self._cache[index] if self._cache is not None else self._decode(index)
+        return self._cache[self._places[index]] if self._cache is not None else self._decode(index)
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """Several items, stacked ``(B, *shape)``."""
         if self._cache is not None:
-            return self._cache[torch.as_tensor(indices, dtype=torch.long)]
+            return self._cache[self._places[torch.as_tensor(indices, dtype=torch.long)]]
         return torch.stack([self._decode(index) for index in indices])
 
     def _decode(self, index: int) -> Tensor:

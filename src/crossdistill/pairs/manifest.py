@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,8 @@ def read_manifest(path: Path) -> Pairs:
         raise PairsError(
             "The manifest has an unknown type.", where=path, expected="a name that ends in .csv or .parquet"
         )
-    rows = [_pair(record, where, path.parent) for where, record in readers[path.suffix.lower()](path)]
+    base = str(path.parent)
+    rows = [_pair(record, where, base) for where, record in readers[path.suffix.lower()](path)]
     about = _about(path.with_name("dataset.json"))
     licence = about.get("licence")
     pairs = Pairs(tuple(rows), name=about.get("name", path.stem), licence=Licence(**licence) if licence else None)
@@ -107,7 +109,7 @@ def _check_columns(path: Path, names: Any) -> None:
         )
 
 
-def _pair(record: Mapping[str, Any], where: str, base: Path) -> Pair:
+def _pair(record: Mapping[str, Any], where: str, base: str) -> Pair:
     def text(name: str) -> str | None:
         value = record.get(name)
         return None if value is None else str(value).strip() or None
@@ -117,7 +119,7 @@ def _pair(record: Mapping[str, Any], where: str, base: Path) -> Pair:
         if isinstance(value, StoredItem):
             return value
         path = text(name)
-        return None if path is None else base / path  # an absolute path stays as it is
+        return None if path is None else Path(os.path.join(base, path))  # noqa: PTH118  (five times as fast)
 
     return Pair(
         source=item("source"),
@@ -132,12 +134,17 @@ def _pair(record: Mapping[str, Any], where: str, base: Path) -> Pair:
 
 def _check_files(pairs: Pairs) -> None:
     """Every file must be there before anything long begins."""
-    missing = [
-        f"{pair.where}, column {side}: {item}"
-        for pair in pairs
-        for side, item in (("source", pair.source), ("target", pair.target), ("mask", pair.mask))
-        if isinstance(item, Path) and not item.is_file()
-    ]
+    folders: dict[str, set[str]] = {}
+    missing: list[str] = []
+    for pair in pairs:
+        for column, item in (("source", pair.source), ("target", pair.target), ("mask", pair.mask)):
+            if not isinstance(item, Path):
+                continue
+            folder, name = os.path.split(item)
+            if folder not in folders:
+                folders[folder] = _names(folder)
+            if name not in folders[folder] and not item.is_file():
+                missing.append(f"{pair.where}, column {column}: {item}")
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise PairsError(
@@ -145,3 +152,12 @@ def _check_files(pairs: Pairs) -> None:
             where=missing[0],
             expected="paths relative to the manifest's folder, or absolute ones",
         )
+
+
+def _names(folder: str) -> set[str]:
+    """The files of a folder: one look at it is faster than one at each of its files."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:
+        return set()

@@ -41,9 +41,7 @@ def assign_splits(pairs: Pairs, config: SplitConfig) -> Pairs:
             split = max(SPLITS, key=lambda name: shares[name] * total - dealt[name])
             dealt[split] += len(rows)
             chosen[groups[place]] = split
-    return pairs.with_rows(
-        replace(pair, split=chosen[group]) for pair, group in zip(pairs, pairs.group_ids, strict=True)
-    )
+    return pairs.with_splits([chosen[group] for group in pairs.group_ids])
 
 
 def add_rows(pairs: Pairs, rows: Sequence[Pair], config: SplitConfig) -> Pairs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 from collections import Counter
@@ -142,6 +143,18 @@ class Pairs(Sequence[Pair]):
         """The same set with other rows."""
         return replace(self, rows=tuple(rows))
 
+    def with_splits(self, splits: Sequence[Split]) -> Pairs:
+        """The same rows with these splits, one for each; groups must not be separated by them."""
+        rows = tuple(
+            Pair(source=pair.source, target=pair.target, label=pair.label, split=split, group=pair.group,
+                 mask=pair.mask, where=pair.where)
+            for pair, split in zip(self.rows, splits, strict=True)
+        )  # fmt: skip
+        twin = copy.copy(self)  # what was checked of the rows and their groups stays true
+        object.__setattr__(twin, "rows", rows)
+        _check_splits(rows, self._group_ids)
+        return twin
+
     def counts(self) -> dict[str, dict[str, int]]:
         """For each split the number of pairs, unpaired items, labelled rows and groups."""
         table: dict[str, dict[str, int]] = {}
@@ -191,11 +204,11 @@ class Pairs(Sequence[Pair]):
 def _check_rows(rows: Sequence[Pair], name: str) -> None:
     if not rows:
         raise PairsError("There are no pairs.", where=name, expected="at least one row")
-    seen: dict[tuple[Item | None, Item | None], Pair] = {}
+    seen: dict[tuple[str, str], Pair] = {}
     for pair in rows:
         if pair.source is None and pair.target is None:
             raise PairsError("A row has neither a source nor a target.", where=pair.where or name)
-        first = seen.setdefault((pair.source, pair.target), pair)
+        first = seen.setdefault((str(pair.source), str(pair.target)), pair)
         if first is not pair:
             raise PairsError(
                 "The same pair stands twice.",
@@ -220,7 +233,9 @@ def _connected(rows: Sequence[Pair]) -> tuple[int, ...]:
         for key in (("group", pair.group), ("source", pair.source), ("target", pair.target)):
             if key[1] is not None:
                 other = first.setdefault((key[0], str(key[1])), index)
-                parent[max(root(index), root(other))] = min(root(index), root(other))
+                if other != index:
+                    ends = root(index), root(other)
+                    parent[max(ends)] = min(ends)
     numbers: dict[int, int] = {}
     return tuple(numbers.setdefault(root(index), len(numbers)) for index in range(len(rows)))
 

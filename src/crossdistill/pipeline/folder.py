@@ -32,6 +32,11 @@ class RunFolder:
         return self.root / "pairs.csv"
 
     @property
+    def skipped(self) -> Path:
+        """Items that could not be read, where the configuration skips them."""
+        return self.root / "skipped.json"
+
+    @property
     def metrics(self) -> Path:
         """Every number of the report."""
         return self.root / "metrics.json"

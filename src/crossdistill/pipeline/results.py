@@ -10,6 +10,7 @@ import numpy as np
 from crossdistill.console import say
 from crossdistill.encoders import Encoder
 from crossdistill.encoders.config import RANDOM
+from crossdistill.errors import PairsError
 from crossdistill.evaluation import (
     EvaluationSet,
     Outcome,
@@ -30,7 +31,7 @@ from crossdistill.pipeline.views import augmented_pairs
 from crossdistill.pipeline.work import Run, TeacherSpace
 from crossdistill.training import TrainConfig, read_epochs
 
-FORMAT = 1
+FORMAT = 2
 
 
 def run_evaluation(run: Run, space: TeacherSpace) -> dict[str, Any]:
@@ -55,8 +56,9 @@ def run_evaluation(run: Run, space: TeacherSpace) -> dict[str, Any]:
 
 
 def is_current(run: Run, metrics: dict[str, Any]) -> bool:
-    """Whether ``metrics`` were made with the present ``evaluate`` section."""
-    return bool(metrics.get("settings") == run.config.evaluate.model_dump(mode="json"))
+    """Whether ``metrics`` were made by this version with the present ``evaluate`` section."""
+    same = metrics.get("settings") == run.config.evaluate.model_dump(mode="json")
+    return bool(same and metrics.get("format") == FORMAT)
 
 
 def _embed_target(run: Run, encoder: Encoder) -> RowVectors:
@@ -108,12 +110,16 @@ def _controls(run: Run, space: TeacherSpace, teacher_rows: RowVectors) -> list[S
         if run.config.source.modality != run.config.target.modality:
             run.left_out["teacher_on_target"] = "the teacher cannot read the target's modality"
         else:
-            vectors = _embed_target(run, space.teacher.encoder)
-            if run.config.teacher.center:
-                # Centred by the mean of the target items it is given: the best that training-free use can get.
-                mean = vectors.take(run.pairs.where("train", has=("target",))).mean(axis=0)
-                vectors = RowVectors(vectors.rows, vectors.embeddings - mean, vectors.features)
-            add("teacher_on_target", "teacher applied to the target as it is", vectors)
+            try:
+                vectors = _embed_target(run, space.teacher.encoder)
+            except PairsError as error:  # the student's modality reads them: vectors of another width, other bands
+                run.left_out["teacher_on_target"] = f"the teacher cannot read the target's items: {error.problem}"
+            else:
+                if run.config.teacher.center:
+                    # Centred by the mean of the target items it is given: the best that training-free use can get.
+                    mean = vectors.take(run.pairs.where("train", has=("target",))).mean(axis=0)
+                    vectors = RowVectors(vectors.rows, vectors.embeddings - mean, vectors.features)
+                add("teacher_on_target", "teacher applied to the target as it is", vectors)
     if "teacher_on_source" in wanted:
         add("teacher_on_source", "teacher on the source (the ceiling)", teacher_rows, side="source", shared=False)
     return subjects
@@ -183,7 +189,7 @@ def _assemble(
     return {
         "format": FORMAT,
         "settings": run.config.evaluate.model_dump(mode="json"),
-        "pairs": describe_pairs(run.pairs),
+        "pairs": {**describe_pairs(run.pairs), "skipped": run.skipped},
         "teacher": _describe(space.teacher.encoder),
         "student": _describe(distilled),
         "left_out": run.left_out,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import torch
 
@@ -12,9 +14,11 @@ from crossdistill.console import warn
 from crossdistill.encoders import Encoder, Teacher, build_student, build_teacher, has_encoder, load_encoder
 from crossdistill.errors import ConfigError, PairsError
 from crossdistill.evaluation import EvaluateConfig, applicable
+from crossdistill.files import read_json, write_json
 from crossdistill.modalities import Modality
 from crossdistill.pairs import Pairs, Side, open_pairs
 from crossdistill.pairs.items import Items
+from crossdistill.pairs.reading import Unreadable, skip_unreadable, unreadable
 from crossdistill.pipeline.config import PRETRAINED_HERE, RunConfig
 from crossdistill.pipeline.folder import RunFolder, claim
 from crossdistill.training import TrainConfig, new_source_encoder
@@ -36,6 +40,7 @@ class Run:
         left_out: protocols left out, with the reason.
         given_teacher: an encoder from Python instead of the configuration's.
         given_student: likewise.
+        skipped: rows left out as an item of theirs cannot be read.
     """
 
     config: RunConfig
@@ -45,6 +50,7 @@ class Run:
     left_out: dict[str, str]
     given_teacher: Encoder | None = None
     given_student: Encoder | None = None
+    skipped: int = 0
     _decoded: dict[tuple[Side, str], tuple[dict[int, int], Items]] = field(default_factory=dict, repr=False)
 
     def items(self, rows: Sequence[int], side: Side, modality: Modality) -> Items:
@@ -53,7 +59,7 @@ class Run:
         if key not in self._decoded:
             everything = self.pairs.where(has=(side,))
             place = {row: index for index, row in enumerate(everything)}
-            self._decoded[key] = place, Items.of(self.pairs, everything, side, modality)
+            self._decoded[key] = place, Items.of(self.pairs, everything, side, modality, self.config.train.workers)
         place, items = self._decoded[key]
         return Items.like(items.subset([place[row] for row in rows]), modality)
 
@@ -78,16 +84,39 @@ def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | 
         )
         config = config.model_copy(update={"student": named_student, "target": student.modality})
     choose_device(config.train.device)
-    pairs = open_pairs(config.pairs)
+    folder = RunFolder(config.out)
+    pairs, skipped = _readable(config, folder)
     _check_size(pairs)
     evaluate, left_out = applicable(pairs, config.evaluate)
     for protocol, reason in left_out.items():
         warn(f"{protocol} is left out: {reason}")
-    run = Run(config, RunFolder(config.out), pairs, evaluate, left_out, teacher, student)
+    run = Run(config, folder, pairs, evaluate, left_out, teacher, student)
+    run.skipped = len({each["row"] for each in skipped["items"]}) if skipped is not None else 0
     _check_views(run)
     _check_encoders(run)
     claim(config, pairs)
+    if skipped is not None:
+        write_json(folder.skipped, skipped)
     return run
+
+
+def _readable(config: RunConfig, folder: RunFolder) -> tuple[Pairs, dict[str, Any] | None]:
+    """The pairs, without unreadable items where the configuration says so, and a record of what was left out.
+
+    Every item is decoded once for it; a resumed run takes the record instead, as long as the rows are the same.
+    """
+    pairs = open_pairs(config.pairs)
+    if config.pairs.corrupt == "error":
+        return pairs, None
+    rows = hashlib.sha256("\n".join(f"{pair.source},{pair.target}" for pair in pairs).encode()).hexdigest()
+    record = read_json(folder.skipped) if folder.skipped.is_file() else {}
+    if record.get("rows") == rows:
+        found = [Unreadable(**each) for each in record["items"]]
+    else:
+        sides: dict[Side, Modality] = {"source": config.source, "target": config.target}
+        found = unreadable(pairs, sides, config.train.workers)
+        record = {"rows": rows, "items": [asdict(each) for each in found]}
+    return skip_unreadable(pairs, found, config.pairs.corrupt_limit), record
 
 
 def _check_size(pairs: Pairs) -> None:

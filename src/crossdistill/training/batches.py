@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from crossdistill.errors import CrossDistillError
 from crossdistill.pairs.items import Items
 from crossdistill.seeds import derive_seed
 
@@ -29,14 +30,21 @@ def seed_step(seed: int, step: int) -> None:
     torch.manual_seed(derive_seed(seed, _STEP, step))
 
 
-class Batches(Dataset[tuple[Tensor, Tensor]]):
-    """Decoded batches. Index: a list of item numbers; answer: these ``(B,)`` and the items ``(B, *shape)``."""
+Batch = tuple[Tensor, Tensor]
+"""Item numbers ``(B,)`` and the decoded items ``(B, *shape)``."""
+
+
+class Batches(Dataset[Batch | CrossDistillError]):
+    """Decoded batches by lists of numbers. An error is given, not raised: a worker would make a traceback of it."""
 
     def __init__(self, items: Items) -> None:
         self.items = items
 
-    def __getitem__(self, index: list[int]) -> tuple[Tensor, Tensor]:
-        return torch.tensor(index), self.items.batch(index)
+    def __getitem__(self, index: list[int]) -> Batch | CrossDistillError:
+        try:
+            return torch.tensor(index), self.items.batch(index)
+        except CrossDistillError as error:
+            return error
 
 
 class StepSampler(Sampler[list[int]]):
@@ -70,6 +78,13 @@ class StepSampler(Sampler[list[int]]):
                 yield order[step * self.batch_size : (step + 1) * self.batch_size]
 
 
-def make_loader(items: Items, sampler: StepSampler, workers: int) -> DataLoader[tuple[Tensor, Tensor]]:
-    """A loader of ``(numbers (B,), decoded items (B, *shape))``."""
-    return DataLoader(Batches(items), sampler=sampler, batch_size=None, num_workers=workers)
+def load_batches(items: Items, sampler: StepSampler, workers: int) -> Iterator[Batch]:
+    """The batches of all steps of ``sampler``, prepared by ``workers`` processes, or in between where there are none.
+
+    Raises:
+        PairsError: an item cannot be read; file and row are named.
+    """
+    for batch in DataLoader(Batches(items), sampler=sampler, batch_size=None, num_workers=workers):
+        if isinstance(batch, CrossDistillError):
+            raise batch
+        yield batch

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from crossdistill.console import track
 from crossdistill.errors import ConfigError, StoppedError, TrainingError
 from crossdistill.pairs.items import Items
-from crossdistill.training.batches import StepSampler, make_loader, seed_step
+from crossdistill.training.batches import StepSampler, load_batches, seed_step
 from crossdistill.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from crossdistill.training.config import TrainConfig
 from crossdistill.training.interruption import stop_requests
@@ -79,13 +79,12 @@ def fit(
     if log is not None:
         log.rewind(progress.step)
     sampler = StepSampler(len(items), config.batch_size, config.epochs, config.seed, first_step=progress.step)
-    loader = make_loader(items, sampler, config.workers)
     per_epoch, total = sampler.steps_per_epoch, sampler.total_steps
 
     started = time.monotonic()
     model.train()
     with stop_requests() as stop, track(title, total, progress.step) as task:
-        for numbers, decoded in loader:
+        for numbers, decoded in load_batches(items, sampler, config.workers):
             epoch, rate = progress.step // per_epoch, learning_rate(progress.step, total, config)
             for group in optimiser.param_groups:
                 group["lr"] = rate
