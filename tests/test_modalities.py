@@ -14,8 +14,9 @@ from crossdistill.modalities import known_modalities, modality_class, parse_moda
 from crossdistill.modalities.image import Image
 from crossdistill.pipeline import run
 
-SUFFIX = {"multispectral": ".npy", "audio": ".wav"}
-SMALL = {"audio": {"seconds": 0.5}}
+SUFFIX = {"multispectral": ".npy", "audio": ".wav", "video": ".mp4", "timeseries": ".csv", "embedding": ".npy"}
+SMALL = {"audio": {"seconds": 0.5}, "video": {"size": 32, "frames": 3}, "timeseries": {}, "embedding": {}}
+BACKBONE = {"embedding": "mlp_64x1"}
 
 
 @pytest.mark.parametrize("name", known_modalities())
@@ -37,7 +38,7 @@ def test_from_files_to_a_report(tmp_path: Path, name: str) -> None:
             "source": {"modality": "image", "size": 32},
             "target": section,
             "teacher": {"backbone": "test_resnet", "weights": "random"},
-            "student": {"backbone": "test_resnet"},
+            "student": {"backbone": BACKBONE.get(name, "test_resnet")},
             "train": {"epochs": 1, "batch_size": 8},
             "evaluate": {
                 "protocols": ["retrieval", "linear", "zero_shot"],

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
-from crossdistill.encoders.config import PRETRAINED, RANDOM, StudentConfig, TeacherConfig
+from crossdistill.encoders.backbone import backbone_defaults, build_backbone
+from crossdistill.encoders.config import NONE, PRETRAINED, RANDOM, StudentConfig, TeacherConfig
 from crossdistill.encoders.encoder import Architecture, Encoder, output_width
 from crossdistill.encoders.head import build_head
 from crossdistill.encoders.store import describe_encoder, has_encoder, load_encoder
-from crossdistill.encoders.timm_backbone import backbone_defaults, build_backbone, load_backbone_state
+from crossdistill.encoders.timm_backbone import load_backbone_state
 from crossdistill.encoders.weights import PACKAGED, packaged_state, read_state
 from crossdistill.errors import ConfigError, EncoderError
 from crossdistill.files import sha256_file
@@ -23,12 +25,12 @@ def build_teacher(config: TeacherConfig, modality: Modality) -> Encoder:
     Raises:
         EncoderError: unknown backbone, weights that do not fit, or a size that it cannot take.
     """
-    return _build(config.backbone, config.weights, modality, "teacher")
+    return _ready(_build(config.backbone, config.weights, modality, "teacher"))
 
 
 def build_source_backbone(backbone: str, modality: Modality) -> Encoder:
     """An encoder of random weights, for pretraining in the source modality."""
-    return _build(backbone, RANDOM, modality, "pretrain")
+    return _ready(_build(backbone, RANDOM, modality, "pretrain"))
 
 
 def build_student(config: StudentConfig, modality: Modality, width: int, sample: Tensor | None = None) -> Encoder:
@@ -44,9 +46,12 @@ def build_student(config: StudentConfig, modality: Modality, width: int, sample:
     Raises:
         EncoderError: as for :func:`build_teacher`, or a head that cannot bridge the widths.
     """
-    if config.weights == RANDOM and sample is not None:
+    untrained = config.weights in (NONE, RANDOM)
+    if untrained and sample is not None:
         modality = modality.with_statistics(sample)
     start = _build(config.backbone, config.weights, modality, "student")
+    if not untrained or sample is not None:
+        _ready(start)
     features = start.architecture.features
     architecture = Architecture(backbone=start.architecture.backbone, features=features, head=config.head, width=width)
     if start.architecture == architecture:  # an earlier student of the same kind goes on with its own head
@@ -94,9 +99,10 @@ def _build(backbone: str | None, weights: str, modality: Modality, role: str) ->
         return _from_run(folder, backbone, modality, role)
     name = _backbone_name(backbone, weights, role)
     resolved = modality.resolve(backbone_defaults(name))
-    size = resolved.shape[-1]
-    model = build_backbone(name, resolved.shape[0], size, pretrained=weights == PRETRAINED)
-    if weights == PRETRAINED:
+    model = build_backbone(name, resolved.shape, pretrained=weights == PRETRAINED)
+    if weights in (NONE, RANDOM, PRETRAINED) and not any(True for _ in model.parameters()):
+        origin = "a backbone without weights"
+    elif weights == PRETRAINED:
         origin = "timm pretrained weights"
     elif weights == RANDOM:
         origin = "random initialisation"
@@ -145,14 +151,25 @@ def _from_run(folder: Path, backbone: str | None, modality: Modality, role: str)
             fix=f"leave {role}.backbone out: the run knows it",
         )
     resolved = modality.resolve(encoder.modality.as_defaults())
-    if resolved.shape[0] != encoder.modality.shape[0]:
+    if _channels(resolved.shape) != _channels(encoder.modality.shape):
         raise EncoderError(
             "The run's encoder takes another number of channels.",
             where=folder,
-            expected=encoder.modality.shape[0],
-            received=resolved.shape[0],
+            expected=_channels(encoder.modality.shape),
+            received=_channels(resolved.shape),
         )
     encoder.modality = resolved
     output_width(encoder, encoder.modality, encoder.architecture.backbone)
     encoder.origin = f"earlier run {folder.name} ({encoder.origin})"
+    return encoder
+
+
+def _channels(shape: tuple[int, ...]) -> int:
+    """Of pictures and clips; of vectors the width."""
+    return shape[0] if len(shape) == 1 else shape[-3]
+
+
+def _ready(encoder: Encoder) -> Encoder:
+    """The encoder, after its preprocessing has said whether it lacks anything."""
+    encoder.modality.normalise(torch.zeros(1, *encoder.modality.shape))
     return encoder

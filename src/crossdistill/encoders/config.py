@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 RANDOM = "random"  # a weights name: random initialisation
+NONE = "none"  # a weights name: a backbone that has none, such as identity
 PRETRAINED = "pretrained"  # a weights name: timm's own weights, fetched from its hub
 
 
@@ -15,7 +16,9 @@ class TeacherConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backbone: str | None = Field(None, description="timm name; may be left out when weights is an earlier run")
+    backbone: str | None = Field(
+        None, description="timm name, identity or mlp_WIDTHxLAYERS; may be left out when weights is an earlier run"
+    )
     weights: str = Field(
         PRETRAINED, description="'pretrained', a packaged name such as 'efficientnet-lite0', a file, or a run folder"
     )
@@ -30,6 +33,8 @@ class StudentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backbone: str | None = Field("resnet18", description="timm name; null takes that of the weights' run")
+    backbone: str | None = Field(
+        "resnet18", description="timm name, identity or mlp_WIDTHxLAYERS; null takes that of the weights' run"
+    )
     weights: str = Field(RANDOM, description="'random', 'pretrained', a packaged name, a file, or a run folder")
     head: Literal["none", "linear", "mlp"] = Field("linear", description="projection into the teacher's space")

@@ -12,13 +12,16 @@ from torch import Tensor, nn
 from crossdistill.errors import EncoderError
 from crossdistill.modalities import Modality
 
+_OWN = "python:"  # a backbone's name: a module that somebody else made
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """All that is needed to build an encoder again before its weights are loaded.
 
     Attributes:
-        backbone: a timm name, or ``python:QUALIFIED.NAME`` for a module of the user's own.
+        backbone: a name that :mod:`~crossdistill.encoders.backbone` knows, or ``python:QUALIFIED.NAME`` for a module of
+            the user's own.
         features: width of the backbone's output.
         head: kind of the projection head.
         width: width of the embedding.
@@ -38,7 +41,8 @@ class Encoder(nn.Module):
     """Backbone and head with their preprocessing.
 
     Args:
-        backbone: maps normalised input ``(B, *modality.shape)`` to features ``(B, F)``.
+        backbone: maps normalised input ``(B, *modality.shape)`` to features ``(B, F)``. One of ours, which takes
+            pictures, is given the frames of clips one by one (see :func:`backbone_features`).
         head: maps features to embeddings ``(B, d)``.
         modality: resolved preprocessing.
         architecture: how to build it again.
@@ -75,7 +79,7 @@ class Encoder(nn.Module):
             EncoderError: the module cannot take the modality's shape or does not give ``(B, F)``.
         """
         kind = type(module)
-        name = f"python:{kind.__module__}.{kind.__qualname__}"
+        name = f"{_OWN}{kind.__module__}.{kind.__qualname__}"
         features = output_width(module, modality, name)
         projection = head if head is not None else nn.Identity()
         with torch.no_grad():
@@ -95,8 +99,7 @@ class Encoder(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """Normalised input ``(B, *shape)`` to backbone features ``(B, F)``."""
-        found: Tensor = self.backbone(images)
-        return found
+        return backbone_features(self.backbone, images, self.architecture.backbone)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalised input ``(B, *shape)`` to embeddings ``(B, d)``, not unit length."""
@@ -154,6 +157,22 @@ def weights_hash(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def backbone_features(backbone: nn.Module, items: Tensor, name: str) -> Tensor:
+    """Normalised items ``(B, *shape)`` to features ``(B, F)``.
+
+    Backbones by name take pictures: of clips ``(B, T, C, H, W)`` they embed each frame, and the mean over the frames is
+    the clip's feature (Temporal Segment Networks, arXiv 1608.00859). Modules of the user's own take items as they are.
+    """
+    if items.ndim != 5 or name.startswith(_OWN):
+        found: Tensor = backbone(items)
+        return found
+    if torch.is_grad_enabled() or backbone.training:
+        frames: Tensor = backbone(items.flatten(0, 1))
+        return frames.view(*items.shape[:2], -1).mean(dim=1)
+    # No activation has to be kept, so that a clip needs no more memory than a picture.
+    return torch.stack([backbone(frame) for frame in items.unbind(1)]).mean(dim=0)
+
+
 def output_width(backbone: nn.Module, modality: Modality, name: str) -> int:
     """Width ``F`` of a backbone's output, found by running it once on zeros.
 
@@ -161,16 +180,17 @@ def output_width(backbone: nn.Module, modality: Modality, name: str) -> int:
         EncoderError: it cannot take this input, or its output is not ``(B, F)``.
     """
     shape = modality.shape
+    axes = "width" if len(shape) == 1 else ", ".join(["frames", "channels", "height", "width"][-len(shape) :])
     training = backbone.training
     try:
         with torch.no_grad():
-            output = backbone.eval()(torch.zeros(2, *shape))
+            output = backbone_features(backbone.eval(), torch.zeros(2, *shape), name)
     except Exception as error:  # a backbone may raise anything; whatever it is, the input did not fit
         raise EncoderError(
             "The backbone cannot take input of this size.",
             where=name,
             expected="a size and a number of channels that it was built for",
-            received=f"channels, height, width = {shape}: {str(error).splitlines()[0] if str(error) else error!r}",
+            received=f"{axes} = {shape}: {str(error).splitlines()[0] if str(error) else error!r}",
             fix="change size or channels in the modality's section (transformers want a multiple of their patch size)",
         ) from error
     finally:

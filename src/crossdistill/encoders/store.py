@@ -10,9 +10,9 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import nn
 
+from crossdistill.encoders.backbone import build_backbone
 from crossdistill.encoders.encoder import Architecture, Encoder, weights_hash
 from crossdistill.encoders.head import build_head
-from crossdistill.encoders.timm_backbone import build_backbone
 from crossdistill.errors import EncoderError, RunFolderError
 from crossdistill.files import read_json, write_bytes, write_json
 from crossdistill.modalities import parse_modality
@@ -83,7 +83,7 @@ def load_encoder(folder: Path, module: nn.Module | None = None, head: nn.Module 
                 expected=f"an instance of {architecture.backbone.removeprefix('python:')}",
                 fix="pass it as an argument when you load the run from Python",
             )
-        module = build_backbone(architecture.backbone, modality.shape[0], modality.shape[-1])
+        module = build_backbone(architecture.backbone, modality.shape)
     if head is None:
         if architecture.head.startswith("python:"):
             raise EncoderError("The encoder has a head of your own.", where=folder, fix="pass it as an argument")

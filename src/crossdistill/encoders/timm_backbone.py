@@ -8,12 +8,13 @@ import timm
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
+from crossdistill.encoders.vector_backbone import VECTOR_BACKBONES
 from crossdistill.encoders.weights import normalise_names
 from crossdistill.errors import EncoderError, nearest
 from crossdistill.modalities import InputDefaults
 
 
-def backbone_defaults(name: str) -> InputDefaults:
+def timm_defaults(name: str) -> InputDefaults:
     """What timm says the backbone's weights were trained with.
 
     Raises:
@@ -21,8 +22,9 @@ def backbone_defaults(name: str) -> InputDefaults:
     """
     if not timm.is_model(name):
         raise EncoderError(
-            "Unknown backbone.", expected="a timm model name", received=name, fix=nearest(name, timm.list_models())
-        )
+            "Unknown backbone.", expected="a timm model name, or one of ours for vectors", received=name,
+            fix=nearest(name, [*timm.list_models(), *VECTOR_BACKBONES]),
+        )  # fmt: skip
     config = timm.get_pretrained_cfg(name)
     if config is None:  # an architecture without published weights
         return InputDefaults(size=224, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), interpolation="bicubic")
@@ -31,21 +33,21 @@ def backbone_defaults(name: str) -> InputDefaults:
     )
 
 
-def build_backbone(name: str, channels: int, size: int, *, pretrained: bool = False) -> nn.Module:
+def build_timm_backbone(name: str, channels: int, size: tuple[int, int], *, pretrained: bool = False) -> nn.Module:
     """A timm backbone that ends in pooled features.
 
     Args:
         name: timm name, with or without a tag (``resnet18.a1_in1k``).
         channels: of the input.
-        size: side of the input in pixels; passed to architectures that are built for one size.
+        size: height and width of the input; passed to architectures that are built for one size.
         pretrained: whether to fetch timm's weights.
 
     Raises:
         EncoderError: unknown name, a size it cannot be built for, or weights that cannot be fetched.
     """
-    backbone_defaults(name)  # refuses an unknown name
     config = timm.get_pretrained_cfg(name)
-    options: dict[str, Any] = {"img_size": size} if config is not None and config.fixed_input_size else {}
+    side = size[0] if size[0] == size[1] else size
+    options: dict[str, Any] = {"img_size": side} if config is not None and config.fixed_input_size else {}
     try:
         model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=channels, **options)
     except Exception as error:  # timm, its hub client and the network raise many kinds
@@ -58,7 +60,7 @@ def build_backbone(name: str, channels: int, size: int, *, pretrained: bool = Fa
                 received=reason,
                 fix="give a local file: weights: PATH.safetensors",
             ) from error
-        raise EncoderError("The backbone cannot be built.", where=f"{name} at size {size}", received=reason) from error
+        raise EncoderError("The backbone cannot be built.", where=f"{name} at size {side}", received=reason) from error
     return model
 
 

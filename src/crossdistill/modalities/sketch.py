@@ -17,6 +17,7 @@ from crossdistill.item import Item
 from crossdistill.modalities.image import Image
 
 _DRAWN = 512  # side in pixels at which vectors are drawn before they are brought to size
+_DPI = 96  # that of CSS; gives sizes in points and millimetres a meaning
 _FINER = 2  # and how many times finer than that strokes are, for smooth edges
 _MOST_POINTS = 200_000
 _LARGEST_FILE = 20_000_000  # bytes
@@ -47,7 +48,7 @@ class Sketch(Image):
             if len(content) > _LARGEST_FILE:
                 raise ValueError(f"more than the {_LARGEST_FILE:,} bytes that are the most")
             text = content.decode("utf-8")
-            return _svg(text, item) if kind == ".svg" else self._strokes(text)
+            return draw_svg(text, item) if kind == ".svg" else self._strokes(text)
         except FileNotFoundError as error:
             raise PairsError("A file is missing.", where=item, expected=expected) from error
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
@@ -83,7 +84,19 @@ class Sketch(Image):
         return picture.resize((_DRAWN, _DRAWN), Pillow.Resampling.BOX)
 
 
-def _svg(text: str, item: Item) -> Pillow.Image:
+def draw_svg(text: str, item: Item, width: int = _DRAWN, *, lettering: bool = True) -> Pillow.Image:
+    """An SVG drawing on white, as high as its proportions ask for.
+
+    Args:
+        text: content of the file.
+        item: where it comes from, for messages.
+        width: in pixels.
+        lettering: whether text is drawn, by whatever fonts this machine has.
+
+    Raises:
+        ValueError: it cannot be drawn, or refers to something outside of the file.
+        MissingDependencyError: resvg-py is not installed.
+    """
     try:
         import resvg_py
     except ImportError as error:
@@ -95,7 +108,9 @@ def _svg(text: str, item: Item) -> Pillow.Image:
     outside = [link for link in links if link and not link.strip().startswith(("#", "data:"))]
     if outside or "<!ENTITY" in text:
         raise ValueError(f"it refers to something outside of the file: {[*outside, 'an entity'][0][:60]}")
-    drawn = resvg_py.svg_to_bytes(svg_string=text, width=_DRAWN, background="white")
+    drawn = resvg_py.svg_to_bytes(
+        svg_string=text, width=width, background="white", dpi=_DPI, skip_system_fonts=not lettering
+    )
     with Pillow.open(io.BytesIO(bytes(drawn))) as opened:
         return opened.convert("RGB")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from crossdistill.console import say
 from crossdistill.encoders import Encoder
-from crossdistill.encoders.config import RANDOM
+from crossdistill.encoders.config import NONE, RANDOM
 from crossdistill.errors import PairsError
 from crossdistill.evaluation import (
     EvaluationSet,
@@ -102,7 +102,7 @@ def _controls(run: Run, space: TeacherSpace, teacher_rows: RowVectors) -> list[S
         else:
             student = _untrained(run, space, random_weights=True)
             add("random_student", "student of random weights", _embed_target(run, student))
-    starts_random = run.given_student is None and run.config.student.weights == RANDOM
+    starts_random = run.given_student is None and run.config.student.weights in (NONE, RANDOM)
     if "initial_student" in wanted and not starts_random:  # else it is the random student
         student = _untrained(run, space, random_weights=False)
         add("initial_student", "student before distillation", _embed_target(run, student))

@@ -69,11 +69,11 @@ def augmented_pairs(run: Run, space: TeacherSpace, target: Modality) -> dict[str
          "target": _drawn(run, f"{row}-target", target, targets[index]), "views": []}
         for index, (row, number) in enumerate(zip(picked, numbers, strict=True))
     ]  # fmt: skip
-    for view in range(_VIEWS):
+    for view in range(min(_VIEWS, chosen.count) or _VIEWS):
         torch.manual_seed(derive_seed(run.config.train.seed, _STRIP, view))
         placement = None
         if views is not None:
-            _, placement = views.of(numbers, torch.full_like(numbers, view % chosen.count))
+            _, placement = views.of(numbers, torch.full_like(numbers, view))
         changed = target.augment(targets.batch(range(len(picked))), placement)
         for index, row in enumerate(picked):
             entry: dict[str, str | None] = {
@@ -84,7 +84,7 @@ def augmented_pairs(run: Run, space: TeacherSpace, target: Modality) -> dict[str
                 # Drawn with the batch that it was embedded in: what is shown is what the teacher saw.
                 place = int(item[numbers[index]])
                 seen = teacher_view(
-                    space.teacher, items, place, view % chosen.count, views.placements, run.config.train.seed
+                    space.teacher, items, place, view, views.placements, run.config.train.seed
                 )
                 entry["source"] = _drawn(run, f"{row}-source-{view}", space.teacher.modality, seen)
             shown[index]["views"].append(entry)
