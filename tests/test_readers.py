@@ -28,6 +28,7 @@ from PIL import Image as Pillow
 
 from crossdistill.errors import PairsError
 from crossdistill.modalities.image import Image
+from crossdistill.modalities.sketch import Sketch
 from crossdistill.pairs import Pairs, PairsConfig, open_pairs
 from crossdistill.pairs.arrays import NpyStore
 from crossdistill.pairs.items import Items
@@ -358,6 +359,33 @@ def test_wrong_datasets_are_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(PairsError, match=message):
             opened(hub=config)
+
+
+# --- lines
+
+
+def test_drawings_of_one_file(tmp_path: Path) -> None:
+    """QuickDraw's files hold a drawing a line; a manifest names them one by one."""
+    lines = [
+        json.dumps({"word": "cat", "drawing": [[[0, index * 9], [0, 50]], [[5, 60], [9, 9]]]}) for index in range(8)
+    ]
+    (tmp_path / "cats.ndjson").write_text("\n".join(lines))  # the last line has no end
+    for index, line in enumerate(lines):
+        (tmp_path / f"{index}.json").write_text(line)
+        (tmp_path / f"{index}.png").write_bytes(picture(index))
+    rows = [f"{index}.png,cats.ndjson#{index + 1}" for index in range(8)]
+    (tmp_path / "pairs.csv").write_text("\n".join(["source,target", *rows]))
+    pairs = opened(manifest=str(tmp_path / "pairs.csv"))
+    sketch = Sketch(size=32, interpolation="bilinear")
+    items = Items.of(pairs, range(8), "target", sketch)
+    for index in range(8):
+        assert torch.equal(items[index], sketch.decode(tmp_path / f"{index}.json"))
+    (tmp_path / "pairs.csv").write_text("source,target\n0.png,cats.ndjson#9\n")
+    with pytest.raises(PairsError, match=r"row 2, column target(.|\n)*cats\.ndjson#9(.|\n)*file of 8 lines"):
+        Items.of(opened(manifest=str(tmp_path / "pairs.csv"), split={"test": 0.5}), [0], "target", sketch)
+    (tmp_path / "pairs.csv").write_text("source,target\n0.png,dogs.ndjson#1\n")
+    with pytest.raises(PairsError, match=r"missing(.|\n)*dogs\.ndjson"):
+        opened(manifest=str(tmp_path / "pairs.csv"))
 
 
 # --- folders of one side

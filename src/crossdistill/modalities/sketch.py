@@ -29,7 +29,7 @@ class Sketch(Image):
     """Drawings: any picture file, ``.svg``, or ``.json`` and ``.ndjson`` with the strokes of one drawing.
 
     Strokes are those of QuickDraw, ``{"drawing": [[[x, ...], [y, ...]], ...]}``, with or without times, in any unit.
-    They are centred and drawn in black on white. A file of many drawings has to be split into one file a drawing.
+    They are centred and drawn in black on white. Of a file of many drawings a manifest names lines: ``cats.ndjson#17``.
     """
 
     modality: Literal["sketch"] = "sketch"  # type: ignore[assignment]  # a kind of image, by another name
@@ -60,7 +60,7 @@ class Sketch(Image):
     def _strokes(self, text: str) -> Pillow.Image:
         lines = [line for line in text.splitlines() if line.strip()]
         if len(lines) > 1 and lines[0].rstrip().endswith("}"):
-            raise ValueError(f"{len(lines)} drawings in one file; split it into one file a drawing")
+            raise ValueError(f"{len(lines)} drawings in one file; name one as FILE.ndjson#LINE in a manifest")
         content: Any = json.loads(text)
         strokes = [np.asarray(stroke[:2], dtype=np.float64) for stroke in content["drawing"]]
         strokes = [stroke for stroke in strokes if stroke.size]

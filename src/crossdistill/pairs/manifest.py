@@ -11,6 +11,7 @@ from typing import Any
 from crossdistill.errors import PairsError, nearest
 from crossdistill.files import read_json
 from crossdistill.item import Item
+from crossdistill.pairs.lines import LineStore, line_item
 from crossdistill.pairs.stores import StoredItem
 from crossdistill.pairs.table import Licence, Pair, Pairs, split_name
 
@@ -31,8 +32,8 @@ def read_manifest(path: Path) -> Pairs:
         raise PairsError(
             "The manifest has an unknown type.", where=path, expected="a name that ends in .csv or .parquet"
         )
-    base = str(path.parent)
-    rows = [_pair(record, where, base) for where, record in readers[path.suffix.lower()](path)]
+    base, stores = str(path.parent), dict[str, LineStore]()
+    rows = [_pair(record, where, base, stores) for where, record in readers[path.suffix.lower()](path)]
     about = _about(path.with_name("dataset.json"))
     licence = about.get("licence")
     pairs = Pairs(tuple(rows), name=about.get("name", path.stem), licence=Licence(**licence) if licence else None)
@@ -109,7 +110,7 @@ def _check_columns(path: Path, names: Any) -> None:
         )
 
 
-def _pair(record: Mapping[str, Any], where: str, base: str) -> Pair:
+def _pair(record: Mapping[str, Any], where: str, base: str, stores: dict[str, LineStore]) -> Pair:
     def text(name: str) -> str | None:
         value = record.get(name)
         return None if value is None else str(value).strip() or None
@@ -119,7 +120,10 @@ def _pair(record: Mapping[str, Any], where: str, base: str) -> Pair:
         if isinstance(value, StoredItem):
             return value
         path = text(name)
-        return None if path is None else Path(os.path.join(base, path))  # noqa: PTH118  (five times as fast)
+        if path is None:
+            return None
+        full = os.path.join(base, path)  # noqa: PTH118  (five times as fast)
+        return (line_item(full, stores) if "#" in path else None) or Path(full)
 
     return Pair(
         source=item("source"),
@@ -138,6 +142,8 @@ def _check_files(pairs: Pairs) -> None:
     missing: list[str] = []
     for pair in pairs:
         for column, item in (("source", pair.source), ("target", pair.target), ("mask", pair.mask)):
+            if isinstance(item, StoredItem) and isinstance(item.store, LineStore):
+                item = item.store.path
             if not isinstance(item, Path):
                 continue
             folder, name = os.path.split(item)
