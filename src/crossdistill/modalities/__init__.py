@@ -14,7 +14,7 @@ __all__ = ["InputDefaults", "Modality", "known_modalities", "parse_modality"]
 
 
 _PARTS = {
-    "array_file", "base", "curves", "geometry", "image_augment", "raster", "raster_file", "series_augment",
+    "base", "curves", "geometry", "image_augment", "raster", "raster_file", "series_augment",
     "series_file", "series_window", "square", "vector_file", "video_file",
 }  # fmt: skip
 

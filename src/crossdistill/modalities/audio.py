@@ -17,7 +17,7 @@ from torch import Tensor
 
 from crossdistill.errors import MissingDependencyError, PairsError
 from crossdistill.item import Item
-from crossdistill.modalities.array_file import read_npy
+from crossdistill.npy import read_npy
 from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
 from crossdistill.modalities.raster import colours
 

@@ -125,6 +125,17 @@ class Modality(BaseModel, ABC):
     def draw(self, values: Tensor, side: int) -> Image.Image:
         """How one decoded or augmented item ``(*shape)`` is drawn, as the encoder sees it."""
 
+    def facts(self, item: Item) -> dict[str, str | float]:
+        """What ``crossdistill audit`` compares between items, such as their size; nothing by default.
+
+        Some names have a meaning of their own: ``missing``, ``saturated`` and ``clipped`` are shares of an item's
+        values, ``median`` is in the modality's unit, ``loudness`` in decibels relative to full scale.
+
+        Raises:
+            PairsError: it is missing or unreadable.
+        """
+        return {}
+
     def sound(self, item: Item) -> bytes | None:
         """The item as an OGG file for a report's player; None for what cannot be heard."""
         return None

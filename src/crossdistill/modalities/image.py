@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional as F
 
 from crossdistill.errors import PairsError
 from crossdistill.item import Item
-from crossdistill.modalities.array_file import read_npy
+from crossdistill.npy import read_npy
 from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
 from crossdistill.modalities.geometry import Geometry, border_colours
 from crossdistill.modalities.image_augment import ImageAugment, augment_images

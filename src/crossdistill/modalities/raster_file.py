@@ -15,7 +15,7 @@ from PIL import UnidentifiedImageError
 
 from crossdistill.errors import MissingDependencyError, PairsError
 from crossdistill.item import Item, local_file
-from crossdistill.modalities.array_file import npy_values, read_npy
+from crossdistill.npy import npy_values, read_npy
 
 MOST_PIXELS = 100_000_000  # of one file; beyond it a file is broken or hostile
 _EXPECTED = "a PNG, TIFF, NPY, NPZ or EXR file with a height and a width, and channels where there are several"

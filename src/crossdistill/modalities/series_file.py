@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from crossdistill.errors import PairsError, nearest
 from crossdistill.item import Item
-from crossdistill.modalities.array_file import read_npy
+from crossdistill.npy import read_npy
 
 MOST_VALUES = 1 << 27  # of one file; beyond it a file is broken, or should be cut into windows
 _MOST_BYTES = 1 << 29

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from crossdistill.errors import PairsError
 from crossdistill.item import Item
-from crossdistill.modalities.array_file import read_npy
+from crossdistill.npy import read_npy
 
 MOST_VALUES = 1 << 20
 _MOST_BYTES = 32 * MOST_VALUES

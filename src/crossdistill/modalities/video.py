@@ -16,7 +16,7 @@ from torch import Tensor
 
 from crossdistill.errors import PairsError
 from crossdistill.item import Item
-from crossdistill.modalities.array_file import read_npy
+from crossdistill.npy import read_npy
 from crossdistill.modalities.image import Image
 from crossdistill.modalities.image_augment import ImageAugment, augment_images
 from crossdistill.modalities.video_file import pyav, sampled_frames

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from crossdistill.errors import MissingDependencyError, PairsError, nearest
 from crossdistill.files import atomic_path, cache_folder
 from crossdistill.item import Item
-from crossdistill.modalities.array_file import npy_header
+from crossdistill.npy import npy_header
 from crossdistill.pairs.stores import Store, StoredItem, npy_bytes
 from crossdistill.pairs.table import Pair, Pairs, split_name
 

@@ -13,7 +13,7 @@ from crossdistill.files import read_json
 from crossdistill.item import Item
 from crossdistill.pairs.lines import LineStore, line_item
 from crossdistill.pairs.stores import StoredItem
-from crossdistill.pairs.table import Licence, Pair, Pairs, split_name
+from crossdistill.pairs.table import Licence, Pair, Pairs, are_checked, split_name
 
 _COLUMNS = ("source", "target", "label", "split", "group", "mask")
 
@@ -37,7 +37,8 @@ def read_manifest(path: Path) -> Pairs:
     about = _about(path.with_name("dataset.json"))
     licence = about.get("licence")
     pairs = Pairs(tuple(rows), name=about.get("name", path.stem), licence=Licence(**licence) if licence else None)
-    _check_files(pairs)
+    if are_checked():
+        _check_files(pairs)
     return pairs
 
 
@@ -115,25 +116,26 @@ def _pair(record: Mapping[str, Any], where: str, base: str, stores: dict[str, Li
         value = record.get(name)
         return None if value is None else str(value).strip() or None
 
-    def item(name: str) -> Item | None:
-        value = record.get(name)
-        if isinstance(value, StoredItem):
-            return value
-        path = text(name)
-        if path is None:
-            return None
-        full = os.path.join(base, path)  # noqa: PTH118  (five times as fast)
-        return (line_item(full, stores) if "#" in path else None) or Path(full)
-
     return Pair(
-        source=item("source"),
-        target=item("target"),
+        source=_item(record.get("source"), base, stores),
+        target=_item(record.get("target"), base, stores),
         label=text("label"),
         split=split_name(text("split"), where),
         group=text("group"),
-        mask=item("mask"),
+        mask=_item(record.get("mask"), base, stores),
         where=where,
     )
+
+
+def _item(value: Any, base: str, stores: dict[str, LineStore]) -> Item | None:
+    """What a cell names: nothing, an item that a table holds, a line of a file, or a file, relative to ``base``."""
+    if value is None or isinstance(value, StoredItem):
+        return value
+    path = str(value).strip()
+    if not path:
+        return None
+    full = os.path.join(base, path)  # noqa: PTH118  (five times as fast)
+    return (line_item(full, stores) if "#" in path else None) or Path(full)
 
 
 def _check_files(pairs: Pairs) -> None:

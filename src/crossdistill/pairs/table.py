@@ -7,6 +7,8 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -29,6 +31,24 @@ _SPLIT_NAMES: dict[str, Split] = {
 }
 
 
+_CHECKED = ContextVar("checked", default=True)
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Pairs that are made inside of the block may hold any rows: ``crossdistill audit`` lists all that is wrong."""
+    token = _CHECKED.set(False)
+    try:
+        yield
+    finally:
+        _CHECKED.reset(token)
+
+
+def are_checked() -> bool:
+    """Whether wrong rows are refused, as they are outside of :func:`unchecked`."""
+    return _CHECKED.get()
+
+
 def split_name(text: str | None, where: str) -> Split | None:
     """The split that ``text`` means; None for no text.
 
@@ -42,7 +62,7 @@ def split_name(text: str | None, where: str) -> Split | None:
     return _SPLIT_NAMES[text.lower()]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)  # slots: there may be millions
 class Pair:
     """One row. Either side may be missing (an unpaired item), not both.
 
@@ -204,6 +224,8 @@ class Pairs(Sequence[Pair]):
 def _check_rows(rows: Sequence[Pair], name: str) -> None:
     if not rows:
         raise PairsError("There are no pairs.", where=name, expected="at least one row")
+    if not are_checked():
+        return
     seen: dict[tuple[str, str], Pair] = {}
     for pair in rows:
         if pair.source is None and pair.target is None:
@@ -241,6 +263,8 @@ def _connected(rows: Sequence[Pair]) -> tuple[int, ...]:
 
 
 def _check_splits(rows: Sequence[Pair], group_ids: Sequence[int]) -> None:
+    if not are_checked():
+        return
     without = [pair for pair in rows if pair.split is None]
     if without and len(without) < len(rows):
         raise PairsError(
