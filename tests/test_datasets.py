@@ -21,9 +21,9 @@ from crossdistill.errors import ConfigError, PairsError
 from crossdistill.modalities import InputDefaults, parse_modality
 from crossdistill.pairs import Pairs, PairsConfig, SplitConfig, assign_splits, open_pairs
 from crossdistill.pairs.datasets import field_set, known_datasets, open_dataset
-from crossdistill.pairs.media import VideoFrame, VideoSound
-from crossdistill.pairs.nyu_arrays import ArrayRow
-from crossdistill.pairs.sun_depth import ShiftedDepth
+from crossdistill.pairs.field.media import VideoFrame, VideoSound
+from crossdistill.pairs.field.nyu_arrays import ArrayRow
+from crossdistill.pairs.field.sun_depth import ShiftedDepth
 
 DEFAULTS = InputDefaults(size=16, mean=(0.5,) * 3, std=(0.25,) * 3, interpolation="bicubic")
 NAMES = sorted(field_trees.COUNTS)
@@ -419,7 +419,7 @@ class TestNyuDepth:
         assert (item.name, item.suffix) == ("depths-3.npy", ".npy")
         before = item.read_bytes()
         with monkeypatch.context() as patched:  # another process opens the file for itself
-            patched.setattr("crossdistill.pairs.nyu_arrays.os.getpid", lambda: 1)
+            patched.setattr("crossdistill.pairs.field.nyu_arrays.os.getpid", lambda: 1)
             assert item.read_bytes() == before
         for wrong in (ArrayRow(file, "depths", 99), ArrayRow(file, "nothing", 0), ArrayRow(root / "none.mat", "x", 0)):
             with pytest.raises(PairsError, match=wrong.file.name):

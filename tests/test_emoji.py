@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from crossdistill.pairs.unicode_emoji import Emoji, concept, read_emoji_test
+from crossdistill.pairs.making.unicode_emoji import Emoji, concept, read_emoji_test
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ import field_trees
 from crossdistill.errors import MissingDependencyError, PairsError
 from crossdistill.modalities import InputDefaults, parse_modality
 from crossdistill.pairs import Pair, Pairs
-from crossdistill.pairs.field import carve_val, keep_official_split
-from crossdistill.pairs.matlab import read_mat
-from crossdistill.pairs.media import VideoFrame, VideoSound
+from crossdistill.pairs.field.base import carve_val, keep_official_split
+from crossdistill.pairs.field.matlab import read_mat
+from crossdistill.pairs.field.media import VideoFrame, VideoSound
 
 DEFAULTS = InputDefaults(size=16, mean=(0.5,) * 3, std=(0.25,) * 3, interpolation="bicubic")
 

@@ -24,7 +24,7 @@ from crossdistill.errors import ConfigError, CrossDistillError, PairsError
 from crossdistill.modalities import InputDefaults, Modality, known_modalities, modality_class, parse_modality
 from crossdistill.modalities.image import Image
 from crossdistill.pairs import PairsConfig, open_pairs
-from crossdistill.pairs.package import Package, open_package
+from crossdistill.pairs.making.package import Package, open_package
 from crossdistill.validation import validated
 
 DEFAULTS = InputDefaults(size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), interpolation="bilinear")

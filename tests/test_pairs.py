@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from crossdistill.errors import ConfigError, PairsError
 from crossdistill.pairs import Pair, Pairs, PairsConfig, SplitConfig, assign_splits, open_pairs
-from crossdistill.pairs.manifest import read_manifest
+from crossdistill.pairs.readers.manifest import read_manifest
 from crossdistill.validation import validated
 
 

@@ -30,9 +30,9 @@ from crossdistill.errors import PairsError
 from crossdistill.modalities.image import Image
 from crossdistill.modalities.sketch import Sketch
 from crossdistill.pairs import Pairs, PairsConfig, open_pairs
-from crossdistill.pairs.arrays import NpyStore
 from crossdistill.pairs.items import Items
-from crossdistill.pairs.shards import expand
+from crossdistill.pairs.readers.arrays import NpyStore
+from crossdistill.pairs.readers.shards import expand
 from crossdistill.pipeline import run
 from crossdistill.training.batches import StepSampler, load_batches
 from crossdistill.validation import validated

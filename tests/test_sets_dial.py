@@ -19,7 +19,7 @@ from crossdistill.errors import ConfigError
 from crossdistill.pairs import open_pairs
 from crossdistill.pairs.builtin import open_builtin
 from crossdistill.pairs.builtin.dial import DialOptions, agreement, draw_factors, information, truth
-from crossdistill.pairs.scenes import SHAPES, Scene, draw_colour, draw_lines
+from crossdistill.pairs.making.scenes import SHAPES, Scene, draw_colour, draw_lines
 
 MANY = 8_000
 

@@ -17,11 +17,11 @@ from PIL import Image
 from building import content, resumed
 from crossdistill.errors import ConfigError, PairsError
 from crossdistill.modalities import parse_modality
-from crossdistill.pairs import espeak, open_pairs
 from crossdistill.pairs.builtin import builtin_set, open_builtin
 from crossdistill.pairs.builtin.digits_audio import TWINS, WORDS, DigitsAudioOptions, _voices, split_speakers
-from crossdistill.pairs.idx import read_idx
-from crossdistill.pairs.speech import Utterance, resampled, speak, voice_variants
+from crossdistill.pairs.making import espeak, open_pairs
+from crossdistill.pairs.making.idx import read_idx
+from crossdistill.pairs.making.speech import Utterance, resampled, speak, voice_variants
 
 OPTIONS = {"pairs": 40, "voices": 34}  # 34 voices make two parts
 

@@ -15,7 +15,7 @@ from crossdistill.errors import ConfigError
 from crossdistill.pairs import open_pairs
 from crossdistill.pairs.builtin import open_builtin
 from crossdistill.pairs.builtin.emoji_glyph import SIDE, SMILEYS, draw_glyph, glyph
-from crossdistill.pairs.unicode_emoji import OBJECT_GROUPS, Emoji, untoned_emoji
+from crossdistill.pairs.making.unicode_emoji import OBJECT_GROUPS, Emoji, untoned_emoji
 
 EVERY = untoned_emoji((SMILEYS, *OBJECT_GROUPS))
 # 33 dogs, fruit and the like make two parts; the others are what has to be left out.

@@ -19,7 +19,7 @@ from crossdistill.errors import ConfigError, PairsError
 from crossdistill.modalities import parse_modality
 from crossdistill.pairs import open_pairs
 from crossdistill.pairs.builtin import builtin_set, open_builtin
-from crossdistill.pairs.stamps import Stamp, draw_stamp, find_stamps, same_words
+from crossdistill.pairs.making.stamps import Stamp, draw_stamp, find_stamps, same_words
 
 ROOT = Path("usr/share/tuxpaint/stamps")
 LANGUAGES = ("be", "bg", "ca", "es", "fr")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from crossdistill.pairs.config import PairsConfig, SplitConfig
-from crossdistill.pairs.folders import read_folders, single_side
+from crossdistill.pairs.readers.folders import read_folders, single_side
 from crossdistill.pairs.split import add_rows, assign_splits
 from crossdistill.pairs.table import SPLITS, Licence, Pair, Pairs, Side, Split
 
@@ -43,7 +43,7 @@ def _read(config: PairsConfig) -> Pairs:
 
         return open_builtin(config.builtin, options=config.options, package=config.package)
     if config.manifest is not None:
-        from crossdistill.pairs.manifest import read_manifest
+        from crossdistill.pairs.readers.manifest import read_manifest
 
         return read_manifest(config.manifest)
     if config.dataset is not None:
@@ -52,15 +52,15 @@ def _read(config: PairsConfig) -> Pairs:
         options = dict(config.dataset)
         return open_dataset(str(options.pop("name", "")), options)
     if config.webdataset is not None:
-        from crossdistill.pairs.shards import read_shards
+        from crossdistill.pairs.readers.shards import read_shards
 
         return read_shards(config.webdataset)
     if config.arrays is not None:
-        from crossdistill.pairs.arrays import read_arrays
+        from crossdistill.pairs.readers.arrays import read_arrays
 
         return read_arrays(config.arrays)
     if config.hub is not None:
-        from crossdistill.pairs.tables import read_hub
+        from crossdistill.pairs.readers.tables import read_hub
 
         return read_hub(config.hub)
     assert config.source is not None

@@ -7,9 +7,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from crossdistill.pairs.arrays import ArraysConfig
-from crossdistill.pairs.shards import WebDatasetConfig
-from crossdistill.pairs.tables import HubConfig
+from crossdistill.pairs.readers.arrays import ArraysConfig
+from crossdistill.pairs.readers.shards import WebDatasetConfig
+from crossdistill.pairs.readers.tables import HubConfig
 
 
 class SplitConfig(BaseModel):

@@ -18,7 +18,7 @@ def assign_splits(pairs: Pairs, config: SplitConfig) -> Pairs:
     Groups are shuffled by the seed and dealt out one by one, each to the split that lacks most of its share of rows
     among the rows of the group's most frequent label, so every class is spread as evenly as its groups allow.
     """
-    if pairs[0].split is not None:
+    if any(pair.split is not None for pair in pairs):
         return pairs
     members: dict[int, list[int]] = defaultdict(list)
     for row, group in enumerate(pairs.group_ids):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crossdistill.errors import ConfigError, nearest
-from crossdistill.pairs.build import MANIFEST, BuiltinSet, build_set, cache_key, is_built
+from crossdistill.pairs.making.build import MANIFEST, BuiltinSet, build_set, cache_key, is_built
 from crossdistill.pairs.table import Pairs
 from crossdistill.validation import validated
 
@@ -49,10 +49,10 @@ def open_builtin(
 
     Raises:
         ConfigError: an unknown set or option.
-        PairsError, MissingDependencyError, StorageError: see :func:`crossdistill.pairs.build.build_set`.
+        PairsError, MissingDependencyError, StorageError: see :func:`crossdistill.pairs.making.build.build_set`.
     """
     from crossdistill.files import cache_folder
-    from crossdistill.pairs.manifest import read_manifest
+    from crossdistill.pairs.readers.manifest import read_manifest
 
     chosen = builtin_set(name)
     settings = validated(chosen.options, options or {}, f"options of {name}")

@@ -35,8 +35,8 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from crossdistill.files import write_bytes, write_json, write_text
-from crossdistill.pairs.build import BuiltinSet, Site
-from crossdistill.pairs.scenes import SHAPES, Scene, draw_colour, draw_lines
+from crossdistill.pairs.making.build import BuiltinSet, Site
+from crossdistill.pairs.making.scenes import SHAPES, Scene, draw_colour, draw_lines
 from crossdistill.pairs.table import Licence, Pair
 
 _STEPS, _SIZES, _TURNS = 5, (0.13, 0.18, 0.24), 8

@@ -23,10 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from crossdistill.errors import PairsError
 from crossdistill.files import write_bytes
-from crossdistill.pairs.build import BuiltinSet, Site, imports
-from crossdistill.pairs.idx import read_idx
-from crossdistill.pairs.package import Package
-from crossdistill.pairs.speech import Utterance, resampled, speak, voice_variants, wav_file
+from crossdistill.pairs.making.build import BuiltinSet, Site, imports
+from crossdistill.pairs.making.idx import read_idx
+from crossdistill.pairs.making.package import Package
+from crossdistill.pairs.making.speech import Utterance, resampled, speak, voice_variants, wav_file
 from crossdistill.pairs.table import SPLITS, Licence, Pair, Split
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -14,9 +14,8 @@ from PIL import Image
 
 from crossdistill.console import track
 from crossdistill.files import write_bytes
-from crossdistill.pairs.build import BuiltinSet, NoOptions, Site, imports
-from crossdistill.pairs.table import Licence, Pair
-from crossdistill.pairs.unicode_emoji import (
+from crossdistill.pairs.making.build import BuiltinSet, NoOptions, Site, imports
+from crossdistill.pairs.making.unicode_emoji import (
     OBJECT_GROUPS,
     Emoji,
     concept,
@@ -24,6 +23,7 @@ from crossdistill.pairs.unicode_emoji import (
     subgroup_labels,
     untoned_emoji,
 )
+from crossdistill.pairs.table import Licence, Pair
 
 SIDE = 96  # pixels
 

@@ -23,9 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crossdistill.console import track, warn
 from crossdistill.files import sha256_file, write_bytes
-from crossdistill.pairs.build import BuiltinSet, Site, imports
-from crossdistill.pairs.table import Licence, Pair
-from crossdistill.pairs.unicode_emoji import (
+from crossdistill.pairs.making.build import BuiltinSet, Site, imports
+from crossdistill.pairs.making.unicode_emoji import (
     OBJECT_GROUPS,
     Emoji,
     concept,
@@ -33,6 +32,7 @@ from crossdistill.pairs.unicode_emoji import (
     subgroup_labels,
     untoned_emoji,
 )
+from crossdistill.pairs.table import Licence, Pair
 
 SIDE = 96  # pixels
 SMILEYS = "Smileys & Emotion"

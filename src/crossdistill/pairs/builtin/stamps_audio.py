@@ -24,9 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from crossdistill.console import warn
 from crossdistill.errors import PairsError
 from crossdistill.files import write_bytes
-from crossdistill.pairs.build import BuiltinSet, Site, imports
-from crossdistill.pairs.package import Package
-from crossdistill.pairs.stamps import Stamp, draw_stamp, find_stamps, same_words
+from crossdistill.pairs.making.build import BuiltinSet, Site, imports
+from crossdistill.pairs.making.package import Package
+from crossdistill.pairs.making.stamps import Stamp, draw_stamp, find_stamps, same_words
 from crossdistill.pairs.table import Licence, Pair, Split
 
 SIDE = 96  # pixels

@@ -7,7 +7,7 @@ import pkgutil
 from typing import Any
 
 from crossdistill.errors import ConfigError, nearest
-from crossdistill.pairs.field import FieldSet
+from crossdistill.pairs.field.base import FieldSet
 from crossdistill.pairs.table import Pairs
 from crossdistill.validation import validated
 

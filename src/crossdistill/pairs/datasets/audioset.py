@@ -27,9 +27,9 @@ from typing import Literal
 from pydantic import Field
 
 from crossdistill.errors import PairsError
-from crossdistill.pairs.clips import Clips, clip_folders, tell_gone
-from crossdistill.pairs.field import FieldSet, SplitOptions, verify_counts
-from crossdistill.pairs.field_files import csv_lines, list_lines, locate, set_root, wrong_line
+from crossdistill.pairs.field.base import FieldSet, SplitOptions, verify_counts
+from crossdistill.pairs.field.clips import Clips, clip_folders, tell_gone
+from crossdistill.pairs.field.field_files import csv_lines, list_lines, locate, set_root, wrong_line
 from crossdistill.pairs.table import Licence, Pair, Split
 
 HOME = "https://research.google.com/audioset/download.html"

@@ -15,8 +15,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from crossdistill.errors import PairsError
-from crossdistill.pairs.field import FieldSet, SplitOptions, report_missing, verify_counts
-from crossdistill.pairs.field_files import csv_lines, locate, plain_name, set_root, wrong_line
+from crossdistill.pairs.field.base import FieldSet, SplitOptions, report_missing, verify_counts
+from crossdistill.pairs.field.field_files import csv_lines, locate, plain_name, set_root, wrong_line
 from crossdistill.pairs.table import Licence, Pair, Split
 
 HOME = "https://github.com/karolpiczak/ESC-50"

@@ -12,8 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from crossdistill.errors import PairsError
-from crossdistill.pairs.field import FieldSet, SplitOptions, report_missing, verify_counts
-from crossdistill.pairs.field_files import list_lines, locate, plain_name, set_root, wrong_line
+from crossdistill.pairs.field.base import FieldSet, SplitOptions, report_missing, verify_counts
+from crossdistill.pairs.field.field_files import list_lines, locate, plain_name, set_root, wrong_line
 from crossdistill.pairs.table import Licence, Pair, Split
 
 HOME = "https://github.com/zonaqiu/FLIR-align"

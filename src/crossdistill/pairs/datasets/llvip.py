@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from crossdistill.pairs.field import FieldSet, SplitOptions, report_missing, verify_counts
-from crossdistill.pairs.field_files import files_in, locate, set_root
+from crossdistill.pairs.field.base import FieldSet, SplitOptions, report_missing, verify_counts
+from crossdistill.pairs.field.field_files import files_in, locate, set_root
 from crossdistill.pairs.table import Licence, Pair, Split
 
 HOME = "https://bupt-ai-cz.github.io/LLVIP/"

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from crossdistill.errors import PairsError
-from crossdistill.pairs.field import FieldSet, SplitOptions, verify_counts
-from crossdistill.pairs.field_files import locate, set_root
-from crossdistill.pairs.matlab import read_mat, whole_numbers
-from crossdistill.pairs.nyu_arrays import ArrayRow, row_shapes, texts
+from crossdistill.pairs.field.base import FieldSet, SplitOptions, verify_counts
+from crossdistill.pairs.field.field_files import locate, set_root
+from crossdistill.pairs.field.matlab import read_mat, whole_numbers
+from crossdistill.pairs.field.nyu_arrays import ArrayRow, row_shapes, texts
 from crossdistill.pairs.table import Licence, Pair, Split
 
 HOME = "https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html"

@@ -25,8 +25,8 @@ from pydantic import Field
 
 from crossdistill.console import warn
 from crossdistill.errors import PairsError
-from crossdistill.pairs.field import FieldSet, SplitOptions, report_missing, verify_counts
-from crossdistill.pairs.field_files import class_folders, files_in, list_lines, locate, set_root, wrong_line
+from crossdistill.pairs.field.base import FieldSet, SplitOptions, report_missing, verify_counts
+from crossdistill.pairs.field.field_files import class_folders, files_in, list_lines, locate, set_root, wrong_line
 from crossdistill.pairs.table import Licence, Pair
 
 HOME = "https://sketchy.eye.gatech.edu/"

@@ -22,10 +22,10 @@ from typing import Literal
 from pydantic import Field
 
 from crossdistill.errors import PairsError
-from crossdistill.pairs.field import FieldSet, SplitOptions, report_missing, verify_counts
-from crossdistill.pairs.field_files import files_in, locate, set_root
-from crossdistill.pairs.matlab import cell_texts
-from crossdistill.pairs.sun_depth import ShiftedDepth
+from crossdistill.pairs.field.base import FieldSet, SplitOptions, report_missing, verify_counts
+from crossdistill.pairs.field.field_files import files_in, locate, set_root
+from crossdistill.pairs.field.matlab import cell_texts
+from crossdistill.pairs.field.sun_depth import ShiftedDepth
 from crossdistill.pairs.table import Licence, Pair, Split
 
 HOME = "https://rgbd.cs.princeton.edu/"

@@ -15,8 +15,8 @@ from typing import Literal
 from pydantic import Field
 
 from crossdistill.errors import PairsError, nearest
-from crossdistill.pairs.field import FieldOptions, FieldSet, report_missing, verify_counts
-from crossdistill.pairs.field_files import PICTURES, class_folders, files_in, list_lines, locate, set_root
+from crossdistill.pairs.field.base import FieldOptions, FieldSet, report_missing, verify_counts
+from crossdistill.pairs.field.field_files import PICTURES, class_folders, files_in, list_lines, locate, set_root
 from crossdistill.pairs.table import Licence, Pair
 
 HOME = "https://cybertron.cg.tu-berlin.de/eitz/projects/classifysketch/"

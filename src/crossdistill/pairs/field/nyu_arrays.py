@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossdistill.errors import MissingDependencyError, PairsError, nearest
-from crossdistill.pairs.derived import DerivedItem, check_values
-from crossdistill.pairs.stores import npy_bytes
+from crossdistill.pairs.field.derived import DerivedItem, check_values
+from crossdistill.pairs.readers.stores import npy_bytes
 
 _LONGEST_TEXT = 1000  # characters
 

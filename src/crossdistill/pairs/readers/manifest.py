@@ -11,8 +11,8 @@ from typing import Any
 from crossdistill.errors import PairsError, nearest
 from crossdistill.files import read_json
 from crossdistill.item import Item
-from crossdistill.pairs.lines import LineStore, line_item
-from crossdistill.pairs.stores import StoredItem
+from crossdistill.pairs.readers.lines import LineStore, line_item
+from crossdistill.pairs.readers.stores import StoredItem
 from crossdistill.pairs.table import Licence, Pair, Pairs, are_checked, split_name
 
 _COLUMNS = ("source", "target", "label", "split", "group", "mask")
@@ -75,7 +75,7 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from crossdistill.pairs.tables import holds_bytes, map_cells
+    from crossdistill.pairs.readers.tables import holds_bytes, map_cells
 
     try:
         schema = pq.read_schema(path)

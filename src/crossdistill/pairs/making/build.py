@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from crossdistill.console import track
 from crossdistill.errors import MissingDependencyError, PairsError
 from crossdistill.files import read_json, write_json
-from crossdistill.pairs.package import Package, open_package
+from crossdistill.pairs.making.package import Package, open_package
 from crossdistill.pairs.table import Licence, Pair, Pairs
 
 ABOUT = "dataset.json"

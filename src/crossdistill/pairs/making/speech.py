@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossdistill.errors import PairsError, nearest
-from crossdistill.pairs import espeak
+from crossdistill.pairs.making import espeak
 
 _TIMEOUT = 300.0  # seconds; a voice says a thousand words in one
 

@@ -17,7 +17,7 @@ from crossdistill.errors import MissingDependencyError, PairsError, nearest
 from crossdistill.files import atomic_path, cache_folder
 from crossdistill.item import Item
 from crossdistill.npy import npy_header
-from crossdistill.pairs.stores import Store, StoredItem, npy_bytes
+from crossdistill.pairs.readers.stores import Store, StoredItem, npy_bytes
 from crossdistill.pairs.table import Pair, Pairs, split_name
 
 _HDF5 = (".h5", ".hdf5", ".hdf", ".mat")

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from crossdistill.console import say
 from crossdistill.errors import MissingDependencyError, PairsError, nearest
 from crossdistill.files import atomic_path, cache_folder
-from crossdistill.pairs.stores import Store, StoredItem, npy_bytes, suffix_of
+from crossdistill.pairs.readers.stores import Store, StoredItem, npy_bytes, suffix_of
 from crossdistill.pairs.table import Pair, Pairs, split_name
 
 if TYPE_CHECKING:

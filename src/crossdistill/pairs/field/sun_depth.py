@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from crossdistill.pairs.derived import DerivedItem, check_values
-from crossdistill.pairs.stores import npy_bytes
+from crossdistill.pairs.field.derived import DerivedItem, check_values
+from crossdistill.pairs.readers.stores import npy_bytes
 
 
 @dataclass(frozen=True)

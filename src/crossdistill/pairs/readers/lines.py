@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crossdistill.pairs.stores import MOST_BYTES, Store, StoredItem
+from crossdistill.pairs.readers.stores import MOST_BYTES, Store, StoredItem
 
 _LINE = re.compile(r"(.+\.ndjson)#(\d+)")
 

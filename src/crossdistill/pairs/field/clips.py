@@ -10,8 +10,8 @@ from typing import Literal
 from crossdistill.console import warn
 from crossdistill.errors import PairsError
 from crossdistill.item import Item
-from crossdistill.pairs.field_files import PICTURES, SOUNDS, files_below
-from crossdistill.pairs.media import VIDEOS, VideoFrame, VideoSound
+from crossdistill.pairs.field.field_files import PICTURES, SOUNDS, files_below
+from crossdistill.pairs.field.media import VIDEOS, VideoFrame, VideoSound
 
 CLIP_FOLDERS = ("videos", "video", "clips")
 

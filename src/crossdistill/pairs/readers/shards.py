@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from crossdistill.console import say
 from crossdistill.errors import MissingDependencyError, PairsError
 from crossdistill.files import atomic_path, cache_folder
-from crossdistill.pairs.stores import MOST_BYTES, Store, StoredItem
+from crossdistill.pairs.readers.stores import MOST_BYTES, Store, StoredItem
 from crossdistill.pairs.table import Pair, Pairs, Split
 
 _BLOCK = 512

@@ -1,4 +1,4 @@
-"""Variables of MATLAB files of version 5 to 7; those of 7.3 are HDF5, see :mod:`crossdistill.pairs.nyu_arrays`.
+"""Variables of MATLAB files of version 5 to 7; those of 7.3 are HDF5, see :mod:`crossdistill.pairs.field.nyu_arrays`.
 
 A reader of its own for numbers, text, cells and structures, as the format's public description ("Level 5 MAT-File") has
 them: scipy's may end the process on a damaged file. Sizes are compared with what is there before anything is made.

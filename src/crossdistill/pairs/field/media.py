@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image as Pillow
 
 from crossdistill.modalities.video_file import LONGEST, MOST_PIXELS, pyav, sampled_frames
-from crossdistill.pairs.derived import DerivedItem
+from crossdistill.pairs.field.derived import DerivedItem
 
 # The demuxer is told by the ending and forced: others (playlists, lists of files) would open further files.
 _DEMUXERS = {".mp4": "mov", ".mov": "mov", ".mkv": "matroska", ".webm": "matroska", ".avi": "avi"}

@@ -1,0 +1,1 @@
+"""What building the built-in sets takes: packages, parallel and resumable work, drawing, speech, rendering."""
