@@ -19,7 +19,8 @@ from crossdistill.errors import ConfigError, PairsError
 from crossdistill.modalities import parse_modality
 from crossdistill.pairs.builtin import builtin_set, open_builtin
 from crossdistill.pairs.builtin.digits_audio import TWINS, WORDS, DigitsAudioOptions, _voices, split_speakers
-from crossdistill.pairs.making import espeak, open_pairs
+from crossdistill.pairs import open_pairs
+from crossdistill.pairs.making import espeak
 from crossdistill.pairs.making.idx import read_idx
 from crossdistill.pairs.making.speech import Utterance, resampled, speak, voice_variants
 
