@@ -243,9 +243,10 @@ def large_manifest(folder: Path) -> list[Measurement]:
         rows.append(f"{names[0]},{names[1]},c{index % 40},g{index // 5}")
     (folder / "large/pairs.csv").write_text("\n".join(rows))
     text = (
-        "import resource, sys, time; from crossdistill.pairs import open_pairs; started = time.perf_counter(); "
+        "import sys, time; from pathlib import Path; from crossdistill.pairs import open_pairs; "
+        "started = time.perf_counter(); "
         "open_pairs(sys.argv[1]); print(time.perf_counter() - started, "
-        "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "int(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0]) / 1024)"
     )
     seconds, memory = [], []
     for _ in range(3):

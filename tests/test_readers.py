@@ -227,7 +227,7 @@ def test_arrays_are_mapped_not_loaded(tmp_path: Path) -> None:
     pairs = opened(arrays={"file": str(tmp_path / "all.npz"), "source": "rgb", "target": "drawing"})
     store = getattr(pairs[0].source, "store")  # noqa: B009  (an item of a file has none)
     assert isinstance(store, NpyStore)
-    assert isinstance(store.array, np.memmap)
+    assert isinstance(store.opened, np.memmap)
 
 
 def test_wrong_arrays_are_named(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class ArrayStore(Store):
         raise NotImplementedError
 
     @property
-    def array(self) -> Any:
+    def opened(self) -> Any:
         """The open array: once in each process, as handles must not cross a fork."""
         if self._handle is None or self._process != os.getpid():
             self._handle, self._process = self.open(), os.getpid()
@@ -68,8 +68,12 @@ class ArrayStore(Store):
 
     def read(self, key: int) -> bytes:
         """Reads one item."""
-        values = np.asarray(self.array[key])
-        return npy_bytes(np.moveaxis(values, 0, -1) if self.channels_first and values.ndim == 3 else values)
+        return npy_bytes(self.array(key))
+
+    def array(self, key: int) -> NDArray[Any]:
+        """One item."""
+        values = np.array(self.opened[key])  # a copy: what is mapped can neither be written nor outlive its file
+        return np.moveaxis(values, 0, -1) if self.channels_first and values.ndim == 3 else values
 
 
 class NpyStore(ArrayStore):
@@ -124,7 +128,7 @@ def read_arrays(config: ArraysConfig) -> Pairs:
         for name in ("source", "target", "mask", "label", "group", "split")
         if getattr(config, name) is not None
     }
-    lengths = {name: len(store.array) for name, store in stores.items()}
+    lengths = {name: len(store.opened) for name, store in stores.items()}
     count = next(iter(lengths.values()))
     if len(set(lengths.values())) > 1:
         raise PairsError(
@@ -168,7 +172,7 @@ def _open(config: ArraysConfig, name: str) -> ArrayStore:
             store = _npz(path, name, config.channels_first)
         else:
             raise PairsError("This is no file of arrays.", where=path, expected="a name that ends in .h5 or .npz")
-        shape = store.array.shape
+        shape = store.opened.shape
     except KeyError as error:
         known = [str(each) for each in error.args[0]]
         raise PairsError("The file has no such array.", where=path, expected=nearest(name, known),
@@ -209,7 +213,7 @@ def _npz(path: Path, name: str, channels_first: bool) -> NpyStore:
 
 def _texts(store: ArrayStore) -> list[str | None]:
     """Labels, groups or splits: text of any kind, or whole numbers."""
-    values = np.asarray(store.array[:])
+    values = np.asarray(store.opened[:])
     if values.ndim != 1 or values.dtype.kind not in "iuSUO":
         raise PairsError(
             "An array of names holds no names.", where=store, expected="text or whole numbers, one each",

@@ -32,6 +32,10 @@ class Store(ABC):
     def read(self, key: Any) -> bytes:
         """The bytes of one item. Raises OSError or ValueError where they cannot be read."""
 
+    def array(self, key: Any) -> NDArray[Any] | None:
+        """The item as an array, where it is one; None where it has to be decoded."""
+        return None
+
     def __str__(self) -> str:
         return self.name
 
@@ -65,6 +69,10 @@ class StoredItem:
     def read_bytes(self) -> bytes:
         """Its bytes."""
         return self.store.read(self.key)
+
+    def array(self) -> NDArray[Any] | None:
+        """The array that its bytes would hold, without the way through them."""
+        return self.store.array(self.key)
 
     def __str__(self) -> str:
         return f"{self.store}#{self.name}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS = 64  # in a batch of the mapped copy
+_BATCHES = 1024  # whose places in the file are remembered
 
 
 class CellStore(Store):
@@ -32,16 +33,23 @@ class CellStore(Store):
     def read(self, key: tuple[str, int]) -> bytes:
         """Reads one cell."""
         column, row = key
-        reader, starts = self._open()
-        batch = bisect.bisect_right(starts, row) - 1
-        cell = reader.get_batch(batch).column(column)[row - starts[batch]].as_py()
-        return _content(cell)
+        reader, starts, opened = self._open()
+        number = bisect.bisect_right(starts, row) - 1
+        if number not in opened:
+            if len(opened) >= _BATCHES:
+                opened.clear()
+            opened[number] = reader.get_batch(number)  # mapped: nothing is read yet
+        cell = opened[number].column(column)[row - starts[number]]
+        content = cell["bytes"] if hasattr(cell, "keys") else cell
+        if not content.is_valid:
+            return _content(cell.as_py())
+        return bytes(content.as_buffer())
 
     def items(self, column: str) -> list[StoredItem | None]:
         """The items of a column, None where a cell is empty; named after their paths where these are there."""
         import pyarrow as pa
 
-        reader, starts = self._open()
+        reader, starts, _ = self._open()
         found: list[StoredItem | None] = []
         ending: str | None = None
         for start, number in zip(starts, range(reader.num_record_batches), strict=True):
@@ -58,7 +66,7 @@ class CellStore(Store):
                 found.append(StoredItem(self, (column, start + place), f"{column}/{start + place}{suffix}"))
         return found
 
-    def _open(self) -> tuple[Any, list[int]]:
+    def _open(self) -> tuple[Any, list[int], dict[int, Any]]:
         if self._handle is None:
             import pyarrow as pa
 
@@ -66,8 +74,8 @@ class CellStore(Store):
             starts = [0]
             for number in range(reader.num_record_batches - 1):
                 starts.append(starts[-1] + reader.get_batch(number).num_rows)
-            self._handle = reader, starts
-        handle: tuple[Any, list[int]] = self._handle
+            self._handle = reader, starts, {}
+        handle: tuple[Any, list[int], dict[int, Any]] = self._handle
         return handle
 
 
