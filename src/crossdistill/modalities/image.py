@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageOps
@@ -15,11 +18,11 @@ from torchvision.transforms.v2 import functional as F
 
 from crossdistill.errors import PairsError
 from crossdistill.item import Item
-from crossdistill.npy import read_npy
 from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
 from crossdistill.modalities.geometry import Geometry, border_colours
 from crossdistill.modalities.image_augment import ImageAugment, augment_images
 from crossdistill.modalities.square import Fit, square
+from crossdistill.npy import read_npy
 
 _MOST_VALUES = 1 << 28  # of an array; Pillow has its own limit
 _WHITE = (255, 255, 255, 255)
@@ -77,6 +80,11 @@ class Image(Modality):
         return InputDefaults(size=self.shape[-1], mean=self.mean, std=self.std, interpolation=self.interpolation)
 
     def decode(self, item: Item) -> Tensor:
+        if self.channels == 3 and _is_array(item):
+            with _named(item):
+                values = _checked(read_npy(item, _MOST_VALUES))
+            if values.ndim == 3 and values.shape[2] == 3:
+                return self._squared(torch.from_numpy(values).permute(2, 0, 1))
         return self._to_tensor(self._open(item))
 
     @property
@@ -111,6 +119,18 @@ class Image(Modality):
         mean, std = channel_statistics(items.double() / 255)
         return self.model_copy(update={"mean": self.mean or mean, "std": self.std or std})
 
+    def facts(self, item: Item) -> dict[str, str | float]:
+        if item.suffix.lower() == ".npy":
+            picture = self._open(item)
+            return {"width": picture.width, "height": picture.height, "mode": picture.mode, "format": "NPY"}
+        try:
+            with item.open("rb") as stream, Pillow.open(stream) as opened:
+                return {
+                    "width": opened.width, "height": opened.height, "mode": opened.mode, "format": opened.format or "",
+                }  # fmt: skip
+        except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
+            raise PairsError("An image cannot be read.", where=item, received=error) from error
+
     def picture(self, item: Item, side: int) -> Pillow.Image:
         opened = self._open(item).convert("RGB")
         return ImageOps.pad(opened, (side, side), color=(255, 255, 255))
@@ -134,38 +154,55 @@ class Image(Modality):
         picture.save(path)
 
     def _open(self, item: Item) -> Pillow.Image:
-        expected = "an image file that Pillow reads (PNG, JPEG, WebP, TIFF, BMP, GIF), or an NPY file of 8-bit values"
-        try:
-            if item.suffix.lower() == ".npy":
+        with _named(item):
+            if _is_array(item):
                 return _of_array(read_npy(item, _MOST_VALUES))
             with item.open("rb") as stream, Pillow.open(stream) as opened:
                 opened.load()
                 return _flatten(ImageOps.exif_transpose(opened))
-        except FileNotFoundError as error:
-            raise PairsError("A file is missing.", where=item, expected=expected) from error
-        except PairsError as error:
-            raise error.at(item) from error
-        except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
-            raise PairsError(
-                "An image cannot be read.",
-                where=item,
-                expected=expected,
-                received=str(error) or type(error).__name__,
-                fix="replace the file, or remove its row from the pairs",
-            ) from error
 
     def _to_tensor(self, picture: Pillow.Image) -> Tensor:
         if self.size is None or self.interpolation is None:
             raise ValueError("size or interpolation is still open: resolve the modality with an encoder first")
-        tensor: Tensor = F.pil_to_tensor(picture.convert("L" if self.channels == 1 else "RGB"))
+        mode = "L" if self.channels == 1 else "RGB"
+        return self._squared(F.pil_to_tensor(picture if picture.mode == mode else picture.convert(mode)))
+
+    def _squared(self, tensor: Tensor) -> Tensor:
+        if self.size is None or self.interpolation is None:
+            raise ValueError("size or interpolation is still open: resolve the modality with an encoder first")
         height, width = tensor.shape[-2:]
         if (height, width) == (self.size, self.size):
-            return tensor
+            return tensor.contiguous()
         fill = border_colours(tensor[None])[0].tolist() if self.fit == "pad" else 0.0
         return square(tensor, self.size, self.fit, self.interpolation, fill)
 
 
-def _of_array(values: NDArray[Any]) -> Pillow.Image:
+def _is_array(item: Item) -> bool:
+    return item.suffix.lower() == ".npy"
+
+
+@contextmanager
+def _named(item: Item) -> Iterator[None]:
+    """Turns what goes wrong with reading ``item`` into one error that names it."""
+    expected = "an image file that Pillow reads (PNG, JPEG, WebP, TIFF, BMP, GIF), or an NPY file of 8-bit values"
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise PairsError("A file is missing.", where=item, expected=expected) from error
+    except PairsError as error:
+        raise error.at(item) from error
+    except (OSError, SyntaxError, ValueError, EOFError, Pillow.DecompressionBombError) as error:
+        raise PairsError(
+            "An image cannot be read.",
+            where=item,
+            expected=expected,
+            received=str(error) or type(error).__name__,
+            fix="replace the file, or remove its row from the pairs",
+        ) from error
+
+
+def _checked(values: NDArray[Any]) -> NDArray[Any]:
+    """An array of an image ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``."""
     if values.dtype != np.uint8:
         raise PairsError(
             "An image array must hold 8-bit values.",
@@ -181,7 +218,11 @@ def _of_array(values: NDArray[Any]) -> Pillow.Image:
             expected="(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)",
             received=values.shape,
         )
-    return _flatten(Pillow.fromarray(values))
+    return values
+
+
+def _of_array(values: NDArray[Any]) -> Pillow.Image:
+    return _flatten(Pillow.fromarray(_checked(values)))
 
 
 def _flatten(picture: Pillow.Image) -> Pillow.Image:

@@ -72,7 +72,8 @@ class ArrayStore(Store):
 
     def array(self, key: int) -> NDArray[Any]:
         """One item."""
-        values = np.array(self.opened[key])  # a copy: what is mapped can neither be written nor outlive its file
+        # A copy of what is mapped, which could not be written to; HDF5 gives a new array by itself.
+        values = np.array(found) if isinstance(found := self.opened[key], np.memmap) else np.asarray(found)
         return np.moveaxis(values, 0, -1) if self.channels_first and values.ndim == 3 else values
 
 
