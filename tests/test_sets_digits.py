@@ -17,9 +17,9 @@ from PIL import Image
 from building import content, resumed
 from crossdistill.errors import ConfigError, PairsError
 from crossdistill.modalities import parse_modality
+from crossdistill.pairs import open_pairs
 from crossdistill.pairs.builtin import builtin_set, open_builtin
 from crossdistill.pairs.builtin.digits_audio import TWINS, WORDS, DigitsAudioOptions, _voices, split_speakers
-from crossdistill.pairs import open_pairs
 from crossdistill.pairs.making import espeak
 from crossdistill.pairs.making.idx import read_idx
 from crossdistill.pairs.making.speech import Utterance, resampled, speak, voice_variants

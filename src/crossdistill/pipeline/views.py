@@ -83,9 +83,7 @@ def augmented_pairs(run: Run, space: TeacherSpace, target: Modality) -> dict[str
             if views is not None:
                 # Drawn with the batch that it was embedded in: what is shown is what the teacher saw.
                 place = int(item[numbers[index]])
-                seen = teacher_view(
-                    space.teacher, items, place, view, views.placements, run.config.train.seed
-                )
+                seen = teacher_view(space.teacher, items, place, view, views.placements, run.config.train.seed)
                 entry["source"] = _drawn(run, f"{row}-source-{view}", space.teacher.modality, seen)
             shown[index]["views"].append(entry)
     return {"count": chosen.count, "geometry": chosen.geometry, "pairs": shown}
