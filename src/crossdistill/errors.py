@@ -94,6 +94,12 @@ class MissingDependencyError(CrossDistillError):
     exit_code = 8
 
 
+class AuditError(CrossDistillError):
+    """An audit that found something as bad as ``--fail-on`` says, or worse."""
+
+    exit_code = 9
+
+
 class StoppedError(CrossDistillError):
     """The user (or the machine) asked to stop; the state has been saved."""
 

@@ -119,6 +119,29 @@ def embed(
     typer.echo(f"{count} embeddings of {width} dimensions: {out}")
 
 
+@app.command(epilog="Example: crossdistill audit data/emoji --teacher efficientnet-lite0 --out runs/audit")
+def audit(
+    pairs: Annotated[
+        str,
+        typer.Argument(metavar="PAIRS", help="A manifest, a folder with one, a configuration, or a built-in set."),
+    ],
+    source: Annotated[str | None, typer.Option(help="Source modality: NAME, or key=value,...")] = None,
+    target: Annotated[str | None, typer.Option(help="Target modality, likewise.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Judges the pairs: efficientnet-lite0, a run folder, a timm name, or none.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for audit.json and audit.html.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read items; 0 reads them here.")] = 2,
+    fail_on: Annotated[str, typer.Option(help="What ends in exit code 9: severe, warning or never.")] = "severe",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+) -> None:
+    """Check pairs before any training: unreadable, doubled, leaking, empty, odd and mismatched ones."""
+    from crossdistill.cli.audit import audit_pairs
+
+    audit_pairs(pairs, source, target, teacher, out, as_json=as_json, workers=workers, fail_on=fail_on, device=device)
+
+
 @data_app.command("list", epilog="Example: crossdistill data list")
 def data_list() -> None:
     """Sets that can be built here, and sets of the field that are read, with their licences."""

@@ -17,12 +17,14 @@ from torch import Tensor
 
 from crossdistill.errors import MissingDependencyError, PairsError
 from crossdistill.item import Item
-from crossdistill.npy import read_npy
 from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
 from crossdistill.modalities.raster import colours
+from crossdistill.npy import read_npy
 
 _LONGEST = 3600.0  # seconds of one file; beyond it a file is broken, or should be cut into clips
 _SILENCE = 1e-10  # power
+_QUIETEST = 1e-12  # power that loudness is measured down to: -120 dB
+_FULL_SCALE = 0.999  # from which on a sample counts as clipped
 _DECIBELS = 80.0  # below the loudest cell, where the scale ends
 
 
@@ -179,6 +181,17 @@ class Audio(Modality):
     def with_statistics(self, items: Tensor) -> Self:
         mean, std = channel_statistics(items)
         return self.model_copy(update={"mean": self.mean or mean, "std": self.std or std})
+
+    def facts(self, item: Item) -> dict[str, str | float]:
+        wave, rate = self._read(item)
+        samples = wave.reshape(len(wave), -1)
+        size = np.abs(samples)
+        power = float(np.square(samples, dtype=np.float64).mean()) if samples.size else 0.0
+        return {
+            "rate": rate, "channels": samples.shape[1], "seconds": round(len(samples) / rate, 3),
+            "clipped": float((size >= _FULL_SCALE).mean()) if samples.size else 0.0,
+            "loudness": round(10 * math.log10(max(power, _QUIETEST)), 1),
+        }  # fmt: skip
 
     def picture(self, item: Item, side: int) -> Pillow.Image:
         """The spectrogram in colours, low bands at the bottom."""

@@ -55,7 +55,7 @@ class Depth(Raster):
     def unit(self) -> str:
         return "m"
 
-    def measured(self, stored: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def converted(self, stored: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         if stored.ndim != 2:
             raise PairsError("A depth map has one channel.", expected="shape (H, W)", received=stored.shape)
         if stored.dtype == np.uint8:
@@ -64,9 +64,14 @@ class Depth(Raster):
                 received="8-bit values", fix="export the depth itself, or use {modality: image} for a picture of it",
             )  # fmt: skip
         valid = np.isfinite(stored) & ~np.isin(stored, self.invalid) & (stored > 0)
-        unit = self.metres_per_unit or (1.0 if stored.dtype.kind == "f" else _MILLIMETRE)
+        unit = self._unit(stored)
         values = np.where(valid, stored, 1).astype(np.float64)
         metres = (unit / values if self.inverse_stored else values * unit).astype(np.float32)
+        return metres[:, :, None], valid
+
+    def measured(self, stored: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        values, valid = self.converted(stored)
+        metres = values[:, :, 0]
         if valid.any():
             inside = (metres[valid] >= self.near / 2) & (metres[valid] <= self.far * 2)
             if inside.mean() < 1 - _OUTSIDE:
@@ -74,10 +79,14 @@ class Depth(Raster):
                 raise PairsError(
                     "The distances of a depth map are out of range: probably the unit is wrong.",
                     expected=f"distances from {self.near:g} to {self.far:g} m",
-                    received=f"mostly {low:.4g} to {high:.4g} m at {unit:g} m a unit",
+                    received=f"mostly {low:.4g} to {high:.4g} m at {self._unit(stored):g} m a unit",
                     fix="set metres_per_unit (0.001 for millimetres, 1 for metres), or near and far",
                 )
-        return metres[:, :, None], valid
+        return values, valid
+
+    def _unit(self, stored: NDArray[Any]) -> float:
+        """Metres a stored unit."""
+        return self.metres_per_unit or (1.0 if stored.dtype.kind == "f" else _MILLIMETRE)
 
     def encode(self, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         metres = values[:, :, 0]

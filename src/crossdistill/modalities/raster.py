@@ -71,6 +71,10 @@ class Raster(Modality):
             PairsError: the values cannot be what the settings say that they are.
         """
 
+    def converted(self, stored: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Like :meth:`measured`, but of values that cannot be what the settings say as well."""
+        return self.measured(stored)
+
     @abstractmethod
     def encode(self, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Values ``(H, W, C)`` to 0..1, ``(H, W, channels)``."""
@@ -140,6 +144,23 @@ class Raster(Modality):
     def with_statistics(self, items: Tensor) -> Self:
         mean, std = channel_statistics(items)
         return self.model_copy(update={"mean": self.mean or mean, "std": self.std or std})
+
+    def facts(self, item: Item) -> dict[str, str | float]:
+        stored = read_raster(item)
+        planes = stored[:, :, None] if stored.ndim == 2 else stored
+        found: dict[str, str | float] = {
+            "width": planes.shape[1], "height": planes.shape[0], "channels": planes.shape[2],
+            "dtype": str(stored.dtype),
+        }  # fmt: skip
+        values, valid = self.converted(stored)
+        found["missing"] = float(1 - valid.mean())
+        if valid.any():
+            found["median"] = float(np.median(values[valid]))
+            if stored.dtype.kind in "ui":
+                # Pillow gives 16 bits as 32 where a file says nothing about the sign.
+                ceiling = np.iinfo(stored.dtype).max if stored.dtype.itemsize < 4 else 65_535
+                found["saturated"] = float((planes[valid] == ceiling).mean())
+        return found
 
     def picture(self, item: Item, side: int) -> Pillow.Image:
         """The first measured channel in colours, with a bar that says which value is which."""

@@ -21,6 +21,7 @@ _DPI = 96  # that of CSS; gives sizes in points and millimetres a meaning
 _FINER = 2  # and how many times finer than that strokes are, for smooth edges
 _MOST_POINTS = 200_000
 _LARGEST_FILE = 20_000_000  # bytes
+_VECTORS = (".svg", ".json", ".ndjson")
 
 _LINK = re.compile(r"""href\s*=\s*["']([^"']*)["']|url\(\s*["']?([^"')]*)""")
 
@@ -37,9 +38,13 @@ class Sketch(Image):
     stroke: float = Field(0.02, gt=0, le=0.2, description="width of strokes, as a share of the side")
     margin: float = Field(0.05, ge=0, lt=0.5, description="around strokes, as a share of the side")
 
+    def facts(self, item: Item) -> dict[str, str | float]:
+        kind = item.suffix.lower()  # drawings have no pixels that could be counted
+        return {"format": kind.removeprefix(".").upper()} if kind in _VECTORS else super().facts(item)
+
     def _open(self, item: Item) -> Pillow.Image:
         kind = item.suffix.lower()
-        if kind not in (".svg", ".json", ".ndjson"):
+        if kind not in _VECTORS:
             return super()._open(item)
         expected = "one drawing, as SVG or as QuickDraw strokes"
         try:

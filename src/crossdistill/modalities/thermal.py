@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 from pydantic import Field, model_validator
 
 from crossdistill.errors import PairsError
+from crossdistill.item import Item
 from crossdistill.modalities.raster import Raster
 
 
@@ -46,7 +47,7 @@ class Thermal(Raster):
     def unit(self) -> str:
         return "" if self.degrees_per_unit is None else "°C"
 
-    def measured(self, stored: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    def converted(self, stored: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         if stored.ndim == 3:  # grey pictures are often stored as three equal channels
             if stored.shape[2] not in (3, 4) or np.ptp(stored[:, :, :3], axis=2).max() > 2:
                 raise PairsError(
@@ -59,13 +60,25 @@ class Thermal(Raster):
         values = np.where(valid, stored, 0).astype(np.float32)
         if self.degrees_per_unit is not None:
             values = values * np.float32(self.degrees_per_unit) + np.float32(self.degrees_offset)
-            if valid.any() and not -100 < float(np.median(values[valid])) < 2000:
+        return values[:, :, None], valid
+
+    def measured(self, stored: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        values, valid = self.converted(stored)
+        if self.degrees_per_unit is not None and valid.any():
+            median = float(np.median(values[valid]))
+            if not -100 < median < 2000:
                 raise PairsError(
                     "The temperatures of a thermal picture cannot be: probably the scale is wrong.",
-                    expected="a median between -100 and 2000 °C", received=f"{np.median(values[valid]):.4g} °C",
+                    expected="a median between -100 and 2000 °C", received=f"{median:.4g} °C",
                     fix="set degrees_per_unit and degrees_offset as the camera's manual says",
                 )  # fmt: skip
-        return values[:, :, None], valid
+        return values, valid
+
+    def facts(self, item: Item) -> dict[str, str | float]:
+        found = super().facts(item)
+        if self.degrees_per_unit is not None:  # ratios of degrees Celsius mean nothing
+            found.pop("median", None)
+        return found
 
     def encode(self, values: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
         if self.low is None or self.high is None:

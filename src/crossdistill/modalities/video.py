@@ -16,10 +16,10 @@ from torch import Tensor
 
 from crossdistill.errors import PairsError
 from crossdistill.item import Item
-from crossdistill.npy import read_npy
 from crossdistill.modalities.image import Image
 from crossdistill.modalities.image_augment import ImageAugment, augment_images
 from crossdistill.modalities.video_file import pyav, sampled_frames
+from crossdistill.npy import read_npy
 
 _MOST_VALUES = 1 << 28  # of an array
 _SHOWN = 4  # frames of a picture
@@ -63,6 +63,10 @@ class Video(Image):
 
     def with_statistics(self, items: Tensor) -> Self:
         return super().with_statistics(items.flatten(0, 1))
+
+    def facts(self, item: Item) -> dict[str, str | float]:
+        first = next(self._frames(item, 1))
+        return {"width": first.width, "height": first.height, "format": item.suffix.lower().removeprefix(".").upper()}
 
     def picture(self, item: Item, side: int) -> Pillow.Image:
         """Four frames in the order of reading."""

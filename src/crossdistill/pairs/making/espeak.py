@@ -1,7 +1,7 @@
 """eSpeak NG in a process of its own: ``python -I espeak.py`` reads a request and writes what it says.
 
 The library keeps global state, among it the state of its noise, so that what it says depends on all that it said
-before: only a fresh process says the same each time. See :func:`crossdistill.pairs.making.speech.speak`, which calls this. It
+before: only a fresh process says the same each time. :func:`crossdistill.pairs.making.speech.speak` calls this. It
 imports nothing but the standard library, so that it starts at once.
 """
 
