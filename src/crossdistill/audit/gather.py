@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,8 +88,9 @@ def gather(
     found = Gathered(side, items, of_row, rows, digests=[""] * count, facts=[{} for _ in items])
     found.constant, found.busy = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.float32)
     looker = Looker(items, modality, _shown_to(teacher, side), own=side == "source")
-    embedder = _Embedder(found, teacher, device, scratch) if teacher is not None and looker.teacher else None
-    with track(f"reading {side} items", count) as task:
+    threads = max(1, torch.get_num_threads() - workers)
+    embedder = _Embedder(found, teacher, device, threads, scratch) if teacher is not None and looker.teacher else None
+    with _threads(1), track(f"reading {side} items", count) as task:
         for number, look in decoded(looker, count, workers):
             task.advance()
             if isinstance(look, CrossDistillError):
@@ -102,6 +104,17 @@ def gather(
     if embedder is not None:
         embedder.flush()
     return found
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """So many threads of torch inside: small steps of one item gain nothing from more, and wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def gather_masks(pairs: Pairs, workers: int) -> tuple[list[list[int]], list[tuple[int, int] | PairsError]]:
@@ -157,8 +170,8 @@ def _table(path: Path, shape: Sequence[int], kind: type[np.floating] = np.float1
 class _Embedder:
     """Collects what the teacher is shown, and embeds it in batches."""
 
-    def __init__(self, found: Gathered, encoder: Encoder, device: str, scratch: Path) -> None:
-        self.teacher = Teacher(encoder, device)
+    def __init__(self, found: Gathered, encoder: Encoder, device: str, threads: int, scratch: Path) -> None:
+        self.teacher, self.threads = Teacher(encoder, device), threads
         self.table = _table(scratch / f"{found.side}-{TEACHER}.npy", (len(found.items), self.teacher.width), np.float32)
         found.blocks[TEACHER] = self.table
         self.numbers: list[int] = []
@@ -173,5 +186,6 @@ class _Embedder:
 
     def flush(self) -> None:
         if self.waiting:
-            self.table[self.numbers] = self.teacher.embed(torch.from_numpy(np.stack(self.waiting))).numpy()
+            with _threads(self.threads):
+                self.table[self.numbers] = self.teacher.embed(torch.from_numpy(np.stack(self.waiting))).numpy()
         self.numbers, self.waiting = [], []
