@@ -47,7 +47,7 @@ def read_npy(item: Item, most: int) -> NDArray[Any]:
         OSError: it cannot be opened.
         ValueError: it is no NPY file, is truncated, holds objects, or too many values.
     """
-    direct = getattr(item, "array", None)  # items of larger files may hold the array itself
+    direct = getattr(item, "as_array", None)  # items of larger files may hold the array itself
     values: NDArray[Any] | None = direct() if direct is not None else None
     if values is not None:
         return values

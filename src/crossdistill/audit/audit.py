@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from crossdistill.audit.copies import find_copies
 from crossdistill.audit.duplicates import Cluster, check_duplicates, clusters
 from crossdistill.audit.finding import SEVERITIES, Finding, Severity, ordered
@@ -23,6 +25,7 @@ from crossdistill.modalities import InputDefaults, Modality
 from crossdistill.pairs import Pairs, Side
 
 FORMAT = 1
+_SMALL = 20_000  # rows below which threads cost more than they bring
 _DEFAULTS = InputDefaults(size=96, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), interpolation="bilinear")
 
 
@@ -126,12 +129,13 @@ def audit(
         for side in SIDES:
             findings += check_items(pairs, seen[side])
         findings += _check_masks(pairs, seen["target"], workers)
-        say("comparing items")
-        copies = {side: find_copies(seen[side]) for side in SIDES}
-        found = clusters(pairs, seen, copies)
-        findings += check_duplicates(pairs, found)
-        say("judging pairs")
-        matching = match(pairs, seen, copies)
+        with threadpool_limits(limits=1 if len(pairs) < _SMALL else None):
+            say("comparing items")
+            copies = {side: find_copies(seen[side]) for side in SIDES}
+            found = clusters(pairs, seen, copies)
+            findings += check_duplicates(pairs, found)
+            say("judging pairs")
+            matching = match(pairs, seen, copies)
     if isinstance(matching, Matching):
         findings += check_matching(pairs, matching)
     return Audit(

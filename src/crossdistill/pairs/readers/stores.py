@@ -70,7 +70,7 @@ class StoredItem:
         """Its bytes."""
         return self.store.read(self.key)
 
-    def array(self) -> NDArray[Any] | None:
+    def as_array(self) -> NDArray[Any] | None:
         """The array that its bytes would hold, without the way through them."""
         return self.store.array(self.key)
 
