@@ -1,131 +1,214 @@
-"""A packed bank of teacher embeddings: one ``.npy`` matrix that is memory-mapped, and a description that keys it.
+"""The teacher's embeddings of source items, in a packed, memory-mapped matrix.
 
-The key is the teacher's weights and preprocessing and every item's content: a bank that was made by another teacher,
-or from other pictures, is refused and never silently reused.
+It is keyed by the teacher's weights and preprocessing, and each row by the content of its item. A bank therefore serves
+any pairs whose source items it has; one that another teacher made, or that lacks items, is refused and never silently
+used.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crossdistill.console import track
+from crossdistill import ranks
+from crossdistill.bank.building import build_packed
+from crossdistill.bank.config import BATCH, SHARD_ROWS
+from crossdistill.bank.description import Description, cut, read_description
+from crossdistill.bank.layout import HASH_BYTES, Dtype, Layout
+from crossdistill.bank.packed import Check, Packed, Place, open_to_mend, settle
+from crossdistill.bank.refusals import about_teacher, check_values, lacking_items, refuse_first_format, refuse_other
+from crossdistill.bank.rows import BankRows
 from crossdistill.encoders import Teacher
-from crossdistill.errors import RunFolderError, TrainingError
-from crossdistill.files import atomic_path, read_json, sha256_file, write_json
+from crossdistill.errors import RunFolderError
 from crossdistill.item import Item
 from crossdistill.pairs.items import Items, content_hash
 
-FORMAT = 1
-_FILES = {"bank": "embeddings.npy", "views": "views.npy"}
-_BATCH = 64
+NAME = "embeddings"
+
+Hashes = NDArray[np.uint8]
+"""Content hashes of items, ``(n, 12)``."""
 
 
-@dataclass(frozen=True)
 class TeacherBank:
-    """Embeddings of source items, in the order of ``files``.
+    """Embeddings of source items by their content.
 
     Attributes:
-        matrix: ``(N, d)`` float32, memory-mapped, not unit length.
-        position: for each file its row in ``matrix``; files of the same content share a row.
+        packed: the open file.
     """
 
-    matrix: NDArray[np.float32]
-    position: dict[Item, int]
+    def __init__(self, packed: Packed) -> None:
+        assert packed.hashes is not None
+        self.packed = packed
+        keys = _keys(packed.hashes)
+        self._order = np.argsort(keys, kind="stable")
+        self._sorted = keys[self._order]
+        self._known: dict[Item, int] = {}
+
+    @property
+    def matrix(self) -> Tensor:
+        """All of it, ``(N, d)`` in the bank's type, not unit length: the mapped file itself, not to be written to."""
+        return self.packed.matrix
 
     def rows(self, files: Sequence[Item]) -> NDArray[np.int64]:
-        """The rows of some files, ``(n,)``. The row number also serves as the identity of a source item."""
-        return np.array([self.position[file] for file in files], dtype=np.int64)
+        """The rows of some files, ``(n,)``. The row number also serves as the identity of a source item.
+
+        Raises:
+            RunFolderError: the bank lacks some of them.
+        """
+        unknown = [file for file in dict.fromkeys(files) if file not in self._known]
+        if unknown:
+            self.learn(unknown, np.stack([_hash(file) for file in unknown]))
+        return np.array([self._known[file] for file in files], dtype=np.int64)
 
     def of(self, files: Sequence[Item]) -> Tensor:
-        """The embeddings of some files, ``(n, d)``, copied into memory."""
-        return torch.from_numpy(np.ascontiguousarray(self.matrix[self.rows(files)]))
+        """The embeddings of some files, ``(n, d)`` in float32, copied into memory."""
+        return self.lazy(files)[:]
+
+    def lazy(self, files: Sequence[Item]) -> BankRows:
+        """The same without reading them."""
+        return BankRows(self.matrix, torch.from_numpy(self.rows(files)))
+
+    def learn(self, files: Sequence[Item], hashes: Hashes) -> None:
+        """Remembers the rows of files whose content hashes ``(n, 12)`` are known."""
+        wanted = _keys(hashes)
+        found = np.searchsorted(self._sorted, wanted)
+        absent = self._sorted[np.minimum(found, len(self._sorted) - 1)] != wanted
+        if absent.any():
+            raise lacking_items(self.packed.place, int(absent.sum()), len(files), files[int(absent.argmax())])
+        self._known.update(zip(files, self._order[found].tolist(), strict=True))
 
 
-def _key(teacher: Teacher, hashes: Sequence[str]) -> str:
-    digest = hashlib.sha256(teacher.fingerprint().encode())
-    for value in hashes:
-        digest.update(value.encode())
-    return digest.hexdigest()
-
-
-def build_bank(folder: Path, teacher: Teacher, items: Items) -> TeacherBank:
-    """Embeds ``items`` once into ``folder``, or opens the bank there when its key says that it is the same.
-
-    Raises:
-        RunFolderError: the bank there is another one, or damaged.
-        TrainingError: the teacher gives values that are not finite.
-        StorageError: the disk is full.
-    """
-    hashes = [content_hash(file) for file in items.files]
-    unique = {value: number for number, value in reversed(list(enumerate(hashes)))}  # the first file of each content
-    order = sorted(unique.values())
-    row_of = {hashes[number]: row for row, number in enumerate(order)}
-    position = {file: row_of[value] for file, value in zip(items.files, hashes, strict=True)}
-    key = _key(teacher, hashes)
-    description_path = folder / "bank.json"
-    if description_path.is_file():
-        if read_json(description_path).get("key") != key:
-            raise RunFolderError(
-                "The teacher bank was made by another teacher or from other source items.",
-                where=folder,
-                expected="the teacher, its preprocessing and the files that the bank was made with",
-                fix="put them back, or choose another output folder (out=...)",
-            )
-        return TeacherBank(open_bank(folder), position)
-
-    matrix = np.empty((len(order), teacher.width), dtype=np.float32)
-    with track("embedding the source items with the teacher", len(order)) as task:
-        for start in range(0, len(order), _BATCH):
-            numbers = order[start : start + _BATCH]
-            embedded = teacher.embed(items.batch(numbers))
-            if not bool(torch.isfinite(embedded).all()):
-                bad = numbers[int((~torch.isfinite(embedded)).any(dim=1).nonzero()[0])]
-                raise TrainingError(
-                    "The teacher gives values that are not finite.",
-                    where=items.files[bad],
-                    fix="check the teacher's weights and the source's mean and std",
-                )
-            matrix[start : start + len(numbers)] = embedded.numpy()
-            task.advance(len(numbers))
-    about = {"key": key, "teacher": teacher.fingerprint(), "width": teacher.width}
-    write_matrix(folder, "bank", matrix, about)
-    return TeacherBank(open_bank(folder), position)
-
-
-def open_bank(folder: Path) -> NDArray[np.float32]:
-    """The matrix of a bank, ``(N, d)``; see :func:`open_matrix`."""
-    return open_matrix(folder, "bank")
-
-
-def write_matrix(folder: Path, name: str, matrix: NDArray[np.float32], about: dict[str, Any]) -> None:
-    """Writes a matrix ``(rows, d)`` and, last, the description that makes it valid."""
-    path = folder / _FILES[name]
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.save(stream, matrix, allow_pickle=False)
-    rows = {"rows": len(matrix), "dtype": "float32", "sha256": sha256_file(path)}
-    write_json(folder / f"{name}.json", {"format": FORMAT, **about, **rows})
-
-
-def open_matrix(folder: Path, name: str) -> NDArray[np.float32]:
-    """A matrix of the bank, memory-mapped and checked against its description.
+def open_bank(folder: Path, check: Check = "some") -> TeacherBank:
+    """The bank in a folder, whoever made it; ``check`` as in :meth:`Packed.open`.
 
     Raises:
-        RunFolderError: it is missing or has been changed.
+        RunFolderError: it is missing, damaged or of another format.
     """
-    description = read_json(folder / f"{name}.json")
-    path = folder / _FILES[name]
-    if not path.is_file() or sha256_file(path) != description["sha256"]:
+    refuse_first_format(folder)
+    return TeacherBank(Packed.open(Place(folder, NAME), check))
+
+
+def build_bank(
+    folder: Path,
+    teacher: Teacher,
+    items: Items,
+    *,
+    dtype: Dtype = "float32",
+    shard_rows: int = SHARD_ROWS,
+    extend: bool = False,
+    mend: bool = False,
+) -> TeacherBank:
+    """Opens the bank in ``folder``, after embedding ``items`` where there is none or only half of one.
+
+    Any number of processes may do so at once: each item is embedded by one of them. Under ``torch.distributed`` all
+    ranks have to call it.
+
+    Args:
+        folder: of the bank.
+        teacher: frozen; its weights and preprocessing are the key.
+        items: files of equal content get one row.
+        dtype: float32, bfloat16 or float16: what the rows are rounded to.
+        shard_rows: rows of a shard, a multiple of 64: what one process computes at a time, and loses when killed.
+        extend: add the items that a finished bank lacks, instead of refusing it.
+        mend: check all of a finished bank, and compute its damaged shards again, instead of refusing it.
+
+    Raises:
+        RunFolderError: the bank there is of another teacher, preprocessing or type, lacks items, or is damaged.
+        TrainingError: the teacher gives values that are not finite, or that the type cannot hold.
+        PairsError: an item cannot be decoded.
+        StorageError: the disk has not enough space.
+    """
+    refuse_first_format(folder)
+    place = Place(folder, NAME)
+    key, about = teacher.fingerprint(), about_teacher(teacher)
+    wanted = content_hashes(items)
+    _, first = np.unique(_keys(wanted), return_index=True)
+    fresh = wanted[np.sort(first)]  # each content once, in the order of the items
+    while True:
+        settle(place)
+        old = read_description(place.description, f"run: {place.rebuild}") if place.description.is_file() else None
+        present, packed = np.empty((0, HASH_BYTES), dtype=np.uint8), None
+        if old is not None:
+            refuse_other(place, old, key, about, dtype)
+            packed = open_to_mend(place) if mend else Packed.open(place)
+            old = old if packed is None else packed.description
+            found = _salvaged(place, old, fresh) if packed is None else packed.hashes
+            assert found is not None
+            present = found
+        lacking = ~np.isin(_keys(fresh), _keys(present))
+        if packed is not None and not lacking.any():
+            bank = TeacherBank(packed)
+            bank.learn(items.files, wanted)
+            return bank
+        if old is not None and lacking.any() and not extend:
+            name = items.files[int(np.sort(first)[lacking][0])]
+            raise lacking_items(place, int(lacking.sum()), len(fresh), name)
+        hashes = np.concatenate([present, fresh[lacking]])
+        shards = [] if old is None else old.unfinished
+        digest = hashlib.sha256(hashes.tobytes()).hexdigest()
+        plan = Description(key=key, rows=len(hashes), width=teacher.width, dtype=dtype, items=digest, about=about,
+                           shards=shards + cut(len(present), len(hashes), shard_rows))  # fmt: skip
+        number = dict(zip(_keys(wanted)[::-1].tolist(), range(len(wanted) - 1, -1, -1), strict=True))
+        numbers = [number.get(value, -1) for value in _keys(hashes).tolist()]
+
+        def compute(
+            start: int, stop: int, numbers: list[int] = numbers, layout: Layout = plan.layout
+        ) -> Iterator[Tensor]:
+            for begin in range(start, stop, BATCH):
+                yield _embedded(place, teacher, items, numbers[begin : min(begin + BATCH, stop)], layout)
+
+        build_packed(place, plan, hashes, compute, "embedding the source items with the teacher", old)
+        mend = False
+
+
+def _embedded(place: Place, teacher: Teacher, items: Items, numbers: list[int], layout: Layout) -> Tensor:
+    if -1 in numbers:
         raise RunFolderError(
-            "The teacher bank is damaged.", where=path, fix=f"delete the folder {folder} and run the same command again"
-        )
-    matrix: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return matrix
+            "A damaged shard of the bank holds items that these pairs do not have.", where=place.data,
+            fix="build it with the configuration that has them, or anew: " + place.rebuild,
+        )  # fmt: skip
+    embedded = teacher.embed(items.batch(numbers))
+    check_values(embedded, layout, [items.files[number] for number in numbers], "check the source's mean and std")
+    return embedded
+
+
+def content_hashes(items: Items) -> Hashes:
+    """Content hashes of all items, ``(n, 12)``; each rank reads its share of them."""
+    own = [_packed(items.content_hash(number)) for number in ranks.share(len(items))]
+    return ranks.gather_rows(np.stack(own) if own else np.empty((0, HASH_BYTES), dtype=np.uint8))
+
+
+def _salvaged(place: Place, old: Description, fresh: Hashes) -> Hashes:
+    """The item hashes of a damaged bank: from its file, or else these items', if they are the same."""
+    layout = old.layout
+    content = b""
+    if place.data.is_file():
+        with place.data.open("rb") as stream:
+            stream.seek(layout.offset(layout.rows))
+            content = stream.read(old.rows * HASH_BYTES)
+    for candidate in (content, fresh.tobytes()):
+        if hashlib.sha256(candidate).hexdigest() == old.items:
+            return np.frombuffer(candidate, dtype=np.uint8).reshape(-1, HASH_BYTES)
+    raise RunFolderError(
+        "The bank is damaged: nobody knows which row is which item.", where=place.data,
+        fix=f"make it anew: {place.rebuild}",
+    )  # fmt: skip
+
+
+def _hash(file: Item) -> Hashes:
+    return _packed(content_hash(file))
+
+
+def _packed(digest: str) -> Hashes:
+    return np.frombuffer(bytes.fromhex(digest), dtype=np.uint8)
+
+
+def _keys(hashes: Hashes) -> NDArray[np.bytes_]:
+    """Hashes ``(n, 12)`` as things that can be sorted and compared, ``(n,)``."""
+    return np.ascontiguousarray(hashes).view(f"S{HASH_BYTES}").reshape(-1)

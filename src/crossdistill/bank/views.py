@@ -6,24 +6,29 @@ A view is drawn once and kept with the place where things went in it: its embedd
 from __future__ import annotations
 
 import hashlib
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from crossdistill.bank.bank import open_matrix, write_matrix
-from crossdistill.console import track
+from crossdistill import draws
+from crossdistill.bank.bank import content_hashes
+from crossdistill.bank.building import build_packed
+from crossdistill.bank.config import BATCH, SHARD_ROWS
+from crossdistill.bank.description import Description, cut, differences, read_description
+from crossdistill.bank.layout import Dtype
+from crossdistill.bank.packed import Packed, Place, open_to_mend, settle
+from crossdistill.bank.refusals import about_teacher, check_values, refuse_first_format
 from crossdistill.encoders import Teacher
-from crossdistill.errors import RunFolderError, TrainingError
-from crossdistill.files import read_json
+from crossdistill.errors import RunFolderError
 from crossdistill.modalities.geometry import Geometry, draw_placements
-from crossdistill.pairs.items import Items, content_hash
+from crossdistill.pairs.items import Items
 from crossdistill.seeds import derive_seed
 
-_BATCH = 64
+NAME = "views"
 _PLACES, _LOOKS = 11, 12  # what a seed is for
 
 
@@ -32,13 +37,13 @@ class SourceViews:
     """K augmented views of each source item as the teacher sees them.
 
     Attributes:
-        embeddings: ``(n, K, d)`` float32, memory-mapped.
+        embeddings: ``(n, K, d)`` in any floating type, memory-mapped.
         placements: where things are in each view, ``(n, K, 2, 3)``; None for modalities on no grid.
         item: for each training pair the number of its source item, ``(pairs,)``.
         shared: whether the target has to be placed as its source is.
     """
 
-    embeddings: NDArray[np.float32]
+    embeddings: Tensor
     placements: Tensor | None
     item: Tensor
     shared: bool
@@ -46,15 +51,15 @@ class SourceViews:
     def draw(self, pairs: Tensor) -> tuple[Tensor, Tensor | None]:
         """One random view for each of some pairs ``(B,)``: its embedding ``(B, d)``, and the target's placement.
 
-        Draws from torch's global generator.
+        Draws from torch's global generator, through :mod:`crossdistill.draws`.
         """
-        view = torch.randint(self.embeddings.shape[1], (len(pairs),))
+        view = draws.randint(0, self.embeddings.shape[1], len(pairs))
         return self.of(pairs, view)
 
     def of(self, pairs: Tensor, view: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The embedding of certain views, and the placement that shows the target as its source is shown."""
+        """Certain views: embeddings ``(B, d)`` in float32, and placements that show the targets as the sources."""
         item = self.item[pairs]
-        chosen = torch.from_numpy(np.ascontiguousarray(self.embeddings[item.numpy(), view.numpy()]))
+        chosen = self.embeddings[item, view].float()
         placement = self.placements[item, view] if self.shared and self.placements is not None else None
         return chosen, placement
 
@@ -80,42 +85,88 @@ def teacher_view(
     teacher: Teacher, items: Items, number: int, view: int, placements: Tensor | None, seed: int
 ) -> Tensor:
     """One item's view as the teacher saw it, ``(*shape)``: its look was drawn together with those of its batch."""
-    start = number // _BATCH * _BATCH
-    batch = list(range(start, min(start + _BATCH, len(items))))
+    start = number // BATCH * BATCH
+    batch = list(range(start, min(start + BATCH, len(items))))
     return augmented_view(teacher, items, batch, view, placements, seed)[number - start]
 
 
 def build_view_bank(
-    folder: Path, teacher: Teacher, items: Items, count: int, placements: Tensor | None, seed: int
-) -> NDArray[np.float32]:
-    """Embeds ``count`` views of each of ``items`` into ``folder``, or opens what is there, ``(n, count, d)``.
+    folder: Path,
+    teacher: Teacher,
+    items: Items,
+    count: int,
+    placements: Tensor | None,
+    seed: int,
+    *,
+    dtype: Dtype = "float32",
+    shard_rows: int = SHARD_ROWS,
+    mend: bool = False,
+) -> Tensor:
+    """Embeds ``count`` views of each of ``items`` into ``folder``, or opens what is there.
+
+    Any number of processes may do so at once, as in :func:`~crossdistill.bank.bank.build_bank`.
+
+    Args:
+        folder: of the bank.
+        teacher: frozen.
+        items: to be seen in views; row ``item * count + view`` of the matrix is one of them.
+        count: views of each.
+        placements: where things are in them, ``(n, count, 2, 3)``.
+        seed: draws all else.
+        dtype: what the embeddings are rounded to.
+        shard_rows: rows of a shard; it is made of whole batches of items, at least of one.
+        mend: check all of it, and compute damaged shards again, instead of refusing it.
+
+    Returns:
+        ``(n, count, d)`` in ``dtype``: the memory-mapped file itself, not to be written to.
 
     Raises:
         RunFolderError: the views there are of another teacher, other items or another augmentation, or damaged.
-        TrainingError: the teacher gives values that are not finite.
-        StorageError: the disk is full.
+        TrainingError: the teacher gives values that are not finite, or that the type cannot hold.
+        StorageError: the disk has not enough space.
     """
-    key = _key(teacher, items, count, placements, seed)
-    if (folder / "views.json").is_file():
-        if read_json(folder / "views.json").get("key") != key:
-            raise RunFolderError(
-                "The teacher's views were made by another teacher, of other items or with another augmentation.",
-                where=folder, fix="choose another output folder (out=...)",
-            )  # fmt: skip
-        return open_matrix(folder, "views").reshape(len(items), count, -1)
-    matrix = np.empty((len(items), count, teacher.width), dtype=np.float32)
-    with track(f"embedding {count} views of the source items", len(items)) as task:
-        for start in range(0, len(items), _BATCH):
-            numbers = list(range(start, min(start + _BATCH, len(items))))
+    refuse_first_format(folder)
+    place = Place(folder, NAME)
+    augmentation = teacher.modality.model_dump(mode="json", by_alias=True)
+    about = {**about_teacher(teacher), "preprocessing": augmentation, "count": count, "seed": seed}
+    at_once = max(shard_rows // count // BATCH, 1) * BATCH * count
+    plan = Description(key=_key(teacher, items, count, placements, seed), rows=len(items) * count, width=teacher.width,
+                       dtype=dtype, about=about, shards=cut(0, len(items) * count, at_once))  # fmt: skip
+
+    def compute(start: int, stop: int) -> Iterator[Tensor]:
+        for first in range(start // count, stop // count, BATCH):
+            numbers = list(range(first, min(first + BATCH, stop // count)))
+            seen = torch.empty(len(numbers), count, teacher.width)
             for view in range(count):
                 embedded = teacher.embed(augmented_view(teacher, items, numbers, view, placements, seed))
-                if not bool(torch.isfinite(embedded).all()):
-                    raise TrainingError("The teacher gives values that are not finite.", where=items.files[start],
-                                        fix="check the source's augment section and the teacher's weights")  # fmt: skip
-                matrix[numbers, view] = embedded.numpy()
-            task.advance(len(numbers))
-    write_matrix(folder, "views", matrix.reshape(len(items) * count, -1), {"key": key, "count": count})
-    return open_matrix(folder, "views").reshape(len(items), count, -1)
+                files = [items.files[number] for number in numbers]
+                check_values(embedded, plan.layout, files, "check the source's augment section")
+                seen[:, view] = embedded
+            yield seen.view(-1, teacher.width)
+
+    while True:
+        settle(place)
+        old = read_description(place.description, f"run: {place.rebuild}") if place.description.is_file() else None
+        if old is not None:
+            if (old.key, old.dtype) != (plan.key, plan.dtype):
+                raise _stale(place, old, plan)
+            packed = open_to_mend(place) if mend else Packed.open(place)
+            if packed is not None:
+                return packed.matrix.view(len(items), count, -1)
+            plan = plan.model_copy(update={"shards": old.unfinished})
+        build_packed(place, plan, None, compute, f"embedding {count} views of the source items", old)
+        mend = False
+
+
+def _stale(place: Place, old: Description, plan: Description) -> RunFolderError:
+    changed = differences(old.about, plan.about) + differences({"dtype": old.dtype}, {"dtype": plan.dtype})
+    return RunFolderError(
+        "The teacher's views are stale: they are of another teacher, of other items or with another augmentation.",
+        where=place.data, expected=f"key {old.key[:12]}",
+        received=f"key {plan.key[:12]}: {'; '.join(changed) or 'other items or placements'}",
+        fix="choose another output folder (out=...), or make them anew: "
+            f"rm {shlex.quote(str(place.description))} && {place.build}",
+    )  # fmt: skip
 
 
 def _key(teacher: Teacher, items: Items, count: int, placements: Tensor | None, seed: int) -> str:
@@ -123,6 +174,5 @@ def _key(teacher: Teacher, items: Items, count: int, placements: Tensor | None, 
     digest.update(f"{count}:{seed}:{teacher.modality.model_dump_json(by_alias=True)}".encode())
     if placements is not None:
         digest.update(placements.numpy().tobytes())
-    for file in items.files:
-        digest.update(content_hash(file).encode())
+    digest.update(content_hashes(items).tobytes())
     return digest.hexdigest()
