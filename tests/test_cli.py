@@ -163,9 +163,9 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tiny: dict[str, Any], tmp_path: Path) 
     config.write_text(yaml.safe_dump({**tiny, "train": {"epochs": 500, "batch_size": 16}, "baselines": []}))
     command = [sys.executable, "-m", "crossdistill", "run", str(config)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    checkpoint = tmp_path / "run" / "checkpoints" / "distil-cmcd.pt"
+    checkpoints = tmp_path / "run" / "checkpoints" / "distil-cmcd"
     deadline = time.monotonic() + 120
-    while not checkpoint.is_file() and time.monotonic() < deadline:
+    while not list(checkpoints.glob("*.sha256")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, output = process.communicate(timeout=60)
@@ -173,8 +173,8 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tiny: dict[str, Any], tmp_path: Path) 
     assert "Stopped by SIGINT" in output
     assert "run the same command again" in output
     assert "Traceback" not in output
-    assert checkpoint.is_file()
-    assert checkpoint.stat().st_size > 0
+    assert all(path.stat().st_size > 0 for path in checkpoints.glob("*.pt"))
+    assert len(list(checkpoints.glob("*.sha256"))) == 2
 
 
 @pytest.fixture(scope="module")

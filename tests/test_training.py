@@ -10,12 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from crossdistill.bank import build_bank, open_bank
 from crossdistill.encoders import Encoder, StudentConfig, Teacher, TeacherConfig, build_student, build_teacher
 from crossdistill.encoders.encoder import weights_hash
 from crossdistill.errors import ConfigError, PairsError, RunFolderError, StoppedError, TrainingError
@@ -39,53 +37,6 @@ def pairs(manifest: Path) -> Pairs:
 def teacher() -> Teacher:
     torch.manual_seed(0)
     return Teacher(build_teacher(TeacherConfig(backbone="test_resnet", weights="random"), Image(size=32)))
-
-
-class TestBank:
-    def test_holds_what_the_teacher_gives_once_for_each_content(
-        self, pairs: Pairs, teacher: Teacher, tmp_path: Path
-    ) -> None:
-        items = Items.of(pairs, range(8), "source", teacher.modality)
-        copy = tmp_path / "copy.png"
-        copy.write_bytes(items.files[3].read_bytes())
-        items = Items([*items.files, copy], [""] * 9, teacher.modality, "")
-        bank = build_bank(tmp_path / "bank", teacher, items)
-        assert bank.matrix.shape == (8, teacher.width)
-        assert isinstance(bank.matrix, np.memmap)
-        expected = teacher.embed(items.batch(range(9)))
-        torch.testing.assert_close(bank.of(items.files), expected, rtol=1e-4, atol=1e-5)
-        assert bank.rows([copy]).tolist() == bank.rows([items.files[3]]).tolist()
-
-    def test_is_reused_for_the_same_key_and_refused_for_another(
-        self, pairs: Pairs, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        items = Items.of(pairs, range(4), "source", teacher.modality)
-        build_bank(tmp_path, teacher, items)
-        with monkeypatch.context() as patched:
-            patched.setattr(Teacher, "embed", lambda *_: pytest.fail("embedded again"))
-            build_bank(tmp_path, teacher, items)
-        with torch.no_grad():
-            next(teacher.encoder.parameters()).add_(0.1)
-        with pytest.raises(RunFolderError, match="another teacher"):
-            build_bank(tmp_path, teacher, items)
-
-    def test_notices_damage(self, pairs: Pairs, teacher: Teacher, tmp_path: Path) -> None:
-        build_bank(tmp_path, teacher, Items.of(pairs, range(4), "source", teacher.modality))
-        blob = bytearray((tmp_path / "embeddings.npy").read_bytes())
-        blob[-1] ^= 1
-        (tmp_path / "embeddings.npy").write_bytes(bytes(blob))
-        with pytest.raises(RunFolderError, match="damaged"):
-            open_bank(tmp_path)
-
-    def test_names_the_item_whose_embedding_is_not_finite(
-        self, pairs: Pairs, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        items = Items.of(pairs, range(4), "source", teacher.modality)
-        broken = torch.zeros(4, teacher.width)
-        broken[2, 0] = float("nan")
-        monkeypatch.setattr(Teacher, "embed", lambda *_: broken)
-        with pytest.raises(TrainingError, match=items.files[2].name):
-            build_bank(tmp_path, teacher, items)
 
 
 class TestItems:
@@ -261,12 +212,23 @@ class TestDistillation:
             def loss(self, batch: Batch) -> Tensor:
                 return batch.student.sum() * float("nan")
 
-        with pytest.raises(TrainingError, match=r"not finite(.|\n)*step 1 of 9(.|\n)*lower train.lr"):
+        with pytest.raises(TrainingError, match=r"not finite, 9 steps in a row(.|\n)*step 9 of 9(.|\n)*lower train.lr"):
             distillation.run("a", CONFIG, Broken())
 
-    def test_a_damaged_checkpoint_is_refused(self, distillation: Distillation) -> None:
-        (distillation.folder / "a.pt").write_bytes(b"nonsense")
-        with pytest.raises(RunFolderError, match="delete it"):
+    def test_a_damaged_checkpoint_is_passed_over_and_refused_when_all_are(
+        self, distillation: Distillation, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        distillation.run("a", CONFIG)
+        newest, older = sorted((distillation.folder / "a.pt").glob("*.pt"), reverse=True)
+        blob = bytearray(newest.read_bytes())
+        blob[len(blob) // 2] ^= 1
+        newest.write_bytes(bytes(blob))
+        distillation.run("a", CONFIG)
+        assert f"{newest} is damaged" in (said := " ".join(capsys.readouterr().err.split()))
+        assert f"going on from {older.name}, the last good one" in said
+        for path in (newest, older):
+            path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(RunFolderError, match="delete this folder"):
             distillation.run("a", CONFIG)
 
     def test_monitors_in_eval_mode(self, distillation: Distillation) -> None:

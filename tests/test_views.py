@@ -112,8 +112,8 @@ def test_an_embedding_belongs_to_the_view_it_is_used_for(views_run: dict[str, An
     assert found.shape == (len(rows), 3, teacher.width)
     for number, view in ((0, 0), (5, 2), (len(rows) - 1, 1)):
         again = teacher.embed(teacher_view(teacher, items, number, view, placements, 0)[None])
-        assert torch.allclose(again[0], torch.from_numpy(np.array(found[number, view])), atol=1e-4)
-    assert float(np.abs(found[:, 0] - found[:, 1]).max()) > 1e-3
+        assert torch.allclose(again[0], found[number, view], atol=1e-4)
+    assert float((found[:, 0] - found[:, 1]).abs().max()) > 1e-3
     # What a step draws is the embedding and the placement of one and the same view.
     assert placements is not None
     views = SourceViews(found, placements, torch.arange(len(rows)), shared=True)
@@ -122,7 +122,7 @@ def test_an_embedding_belongs_to_the_view_it_is_used_for(views_run: dict[str, An
     embeddings, placed = views.draw(some)
     assert placed is not None
     for embedding, where, number in zip(embeddings, placed, some.tolist(), strict=True):
-        match = [view for view in range(3) if torch.equal(torch.from_numpy(np.array(found[number, view])), embedding)]
+        match = [view for view in range(3) if torch.equal(found[number, view], embedding)]
         assert len(match) == 1
         assert torch.equal(placements[number, match[0]], where)
 

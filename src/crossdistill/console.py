@@ -5,6 +5,7 @@ Everything goes to standard error, so that standard output holds results alone.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -24,13 +25,22 @@ def console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
+def silent() -> bool:
+    """Whether this process is one of several under ``torchrun``, and not the one that talks to the user."""
+    return os.environ.get("RANK", "0") != "0" and os.environ.get("WORLD_SIZE", "1") != "1"
+
+
 def say(message: str) -> None:
     """Prints one line of progress."""
+    if silent():
+        return
     console().print(message, markup=False)
 
 
 def warn(message: str) -> None:
     """Prints one warning: something was left out or assumed, and the user should know."""
+    if silent():
+        return
     console().print(f"note: {message}", style="yellow", markup=False)
 
 
@@ -58,7 +68,7 @@ class _PlainTask(Task):
 @contextmanager
 def track(description: str, total: int, done: int = 0) -> Iterator[Task]:
     """A progress bar over ``total`` steps, ``done`` of them already behind us (a resumed run)."""
-    if not sys.stderr.isatty():
+    if silent() or not sys.stderr.isatty():
         say(description)
         yield _PlainTask(description, total, done)
         return

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from crossdistill.errors import RunFolderError, StorageError
+
+_SLACK = 1 << 20  # bytes left for others
 
 
 @contextmanager
@@ -53,10 +56,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Writes ``data`` to ``path`` atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+def write_bytes(path: Path, data: bytes | memoryview, *, durable: bool = False) -> None:
+    """Writes ``data`` to ``path`` atomically; ``durable``: so that it survives a power cut, too."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        stream.write(data)
+        if durable:
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -69,6 +75,27 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def require_space(path: Path, size: int, what: str) -> None:
+    """Refuses to begin what will not fit on the disk.
+
+    Args:
+        path: where it will be written; the folder need not be there yet.
+        size: bytes that are needed.
+        what: for the message, such as "a checkpoint".
+
+    Raises:
+        StorageError: less is free, with some slack for other writers.
+    """
+    place = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if free < size + _SLACK:
+        raise StorageError(
+            f"There is no room for {what}.", where=path, expected=f"{(size + _SLACK) / 2**20:,.0f} MiB free",
+            received=f"{free / 2**20:,.0f} MiB free",
+            fix="free some space and run the same command again: it goes on",
+        )  # fmt: skip
+
+
 def read_json(path: Path) -> Any:
     """Reads a JSON file of a run folder.
 
@@ -79,7 +106,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise RunFolderError("A file of the run is missing.", where=path, fix="run the stage that writes it") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of bytes that are no UTF-8
         raise RunFolderError("A file of the run is damaged.", where=path, received=error) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +23,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, help="Built-in data sets.")
 app.add_typer(data_app, name="data")
+bank_app = typer.Typer(no_args_is_help=True, help="The teacher's embeddings of the source items.")
+app.add_typer(bank_app, name="bank")
 
 Config = Annotated[Path, typer.Argument(help="A YAML configuration.", show_default=False)]
 Overrides = Annotated[
@@ -29,6 +32,9 @@ Overrides = Annotated[
     typer.Argument(help="Settings that replace the file's, such as train.epochs=5.", show_default=False),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+BankPath = Annotated[
+    Path, typer.Argument(metavar="BANK_OR_RUN", help="A bank's folder, or a run folder.", show_default=False)
+]
 
 
 def _version(wanted: bool) -> None:
@@ -168,13 +174,56 @@ def data_build(
     build(name, out, package, workers, options or [])
 
 
+@bank_app.command("build", epilog="Example: crossdistill bank build emoji.yaml")
+def bank_build(
+    config: Config,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder, instead of the configuration's.")] = None,
+) -> None:
+    """Build a bank, add items that it lacks, or mend it. The same command several times at once shares the work."""
+    from crossdistill.cli.bank import build
+
+    build(config, overrides or [], out)
+
+
+@bank_app.command("verify", epilog="Example: crossdistill bank verify runs/demo")
+def bank_verify(bank: BankPath) -> None:
+    """Check every shard against its checksum."""
+    from crossdistill.cli.bank import verify
+
+    verify(bank)
+
+
+@bank_app.command("info", epilog="Example: crossdistill bank info runs/demo --json")
+def bank_info(
+    bank: BankPath,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+) -> None:
+    """What a bank holds, and of which teacher; also of one that is half built."""
+    from crossdistill.cli.bank import info
+
+    info(bank, as_json=as_json)
+
+
 def main() -> None:
     """Runs the command line; user errors end in one message on standard error and their exit code."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from crossdistill.cli.many import run_as_rank
+
+        run_as_rank(app)
+        return
     try:
         app()
     except CrossDistillError as error:
-        typer.secho(f"error: {error}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)
+        tell(error)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as leaving:
+        if isinstance(leaving, SystemExit) and leaving.code != 130:  # typer makes it of Ctrl-C, without a word
+            raise
         typer.echo("interrupted; the same command again goes on where it stopped", err=True)
         raise SystemExit(130) from None
+
+
+def tell(error: CrossDistillError, who: str = "") -> None:
+    """Prints a user's mistake."""
+    typer.secho(f"error{who}: {error}", err=True, fg=typer.colors.RED if sys.stderr.isatty() else None)

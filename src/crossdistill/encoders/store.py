@@ -92,11 +92,16 @@ def load_encoder(folder: Path, module: nn.Module | None = None, head: nn.Module 
     try:
         encoder.load_state_dict(load_bytes((folder / _WEIGHTS).read_bytes()), strict=True)
     except FileNotFoundError as error:
-        raise RunFolderError("A file of the run is missing.", where=folder / _WEIGHTS) from error
+        raise RunFolderError("A file of the run is missing.", where=folder / _WEIGHTS, fix=_mend(folder)) from error
     except (SafetensorError, RuntimeError) as error:
         raise EncoderError(
-            "The encoder's weights cannot be loaded.", where=folder / _WEIGHTS, received=str(error).splitlines()[0]
-        ) from error
+            "The encoder's weights cannot be loaded.", where=folder / _WEIGHTS, received=str(error).splitlines()[0],
+            fix=_mend(folder),
+        ) from error  # fmt: skip
     if weights_hash(encoder) != description["provenance"]["weights_hash"]:
-        raise RunFolderError("The encoder's weights have been changed.", where=folder / _WEIGHTS)
+        raise RunFolderError("The encoder's weights have been changed.", where=folder / _WEIGHTS, fix=_mend(folder))
     return encoder.eval()
+
+
+def _mend(folder: Path) -> str:
+    return f"delete {folder}, and run the same configuration again: it makes that encoder anew; or restore a copy"

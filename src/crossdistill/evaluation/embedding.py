@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from crossdistill import ranks
 from crossdistill.console import track
 from crossdistill.encoders import Encoder
 from crossdistill.evaluation.intervals import Ints
@@ -24,6 +25,8 @@ def embed_items(
 ) -> tuple[Vectors, Vectors]:
     """Embeddings ``(N, d)`` and backbone features ``(N, F)`` of items in their canonical view, in float32.
 
+    Ranks share the items, and each has all vectors in the end.
+
     Args:
         encoder: put into eval mode.
         items: decoded with the encoder's modality.
@@ -32,16 +35,23 @@ def embed_items(
     """
     encoder = encoder.to(device).eval()
     embeddings, features = [], []
-    with track(description, len(items)) if description else nullcontext() as task:
-        for start in range(0, len(items), _BATCH):
-            pixels = items.batch(range(start, min(start + _BATCH, len(items))))
+    part = ranks.share(len(items))
+    with track(description, len(part)) if description else nullcontext() as task:
+        # As many calls on every rank, for a network that is spread over them: the last may embed an item too many.
+        for start in range(part.start, part.start + -(-len(items) // ranks.world()), _BATCH):
+            numbers = range(start, min(start + _BATCH, part.stop)) or range(1)
+            pixels = items.batch(numbers)
             with torch.no_grad():
                 found = encoder.features(encoder.modality.normalise(pixels.to(device)))
-                embeddings.append(encoder.project(found).float().cpu().numpy())
+                projected = encoder.project(found)
+            if start < part.stop:
+                embeddings.append(projected.float().cpu().numpy())
                 features.append(found.float().cpu().numpy())
             if task is not None:
                 task.advance(len(pixels))
-    return np.concatenate(embeddings), np.concatenate(features)
+    empty = [np.empty((0, width), dtype=np.float32) for width in (encoder.width, encoder.architecture.features)]
+    found_here = np.concatenate([empty[0], *embeddings]), np.concatenate([empty[1], *features])
+    return ranks.gather_rows(found_here[0]), ranks.gather_rows(found_here[1])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from crossdistill import ranks
 from crossdistill.encoders import Encoder
 from crossdistill.evaluation.config import SupervisedConfig
 from crossdistill.evaluation.embedding import EvaluationSet
@@ -33,17 +34,33 @@ def supervised_accuracy(
         common: seed, device and the other settings that all trainings of a run share.
         title: for the progress bar.
     """
+    # What is set for the distillation alone does not hold for the classifier.
     settings = common.model_copy(
-        update={"epochs": config.epochs, "batch_size": config.batch_size, "lr": config.lr, "monitor_every": 10**9}
+        update={
+            "epochs": config.epochs,
+            "batch_size": config.batch_size,
+            "lr": config.lr,
+            "monitor_every": 10**9,
+            "freeze": (),
+            "freeze_epochs": None,
+            "resolution": (),
+            "layer_decay": None,
+            "early_stop": None,
+            "keep": "last",
+            "ema": None,
+            "profile": False,
+            "parallel": "ddp",
+        }
     )
     items, rows = train
     labels = data.labels(rows).tolist()
     classifier = train_classifier(encoder, items, labels, len(data.pairs.classes), settings, title=title)
     unseen, test_rows = test
     predicted = []
-    for start in range(0, len(unseen), 128):
-        pixels = unseen.batch(range(start, min(start + 128, len(unseen))))
+    part = ranks.share(len(unseen))
+    for start in range(part.start, part.stop, 128):
+        pixels = unseen.batch(range(start, min(start + 128, part.stop)))
         with torch.no_grad():
             predicted.append(classifier(encoder.modality.normalise(pixels)).argmax(dim=1).numpy())
-    right = np.concatenate(predicted) == data.labels(test_rows)
+    right = ranks.gather_rows(np.concatenate([np.empty(0, dtype=np.int64), *predicted])) == data.labels(test_rows)
     return proportion(right.astype(np.float64), data.groups(test_rows))

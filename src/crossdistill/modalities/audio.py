@@ -15,6 +15,7 @@ from PIL import Image as Pillow
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from crossdistill import draws
 from crossdistill.errors import MissingDependencyError, PairsError
 from crossdistill.item import Item
 from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
@@ -152,19 +153,20 @@ class Audio(Modality):
         change, (count, _, bands, frames) = self.augment_with, batch.shape
         values, device = batch.float(), batch.device
         if change.shift:
-            by = torch.randint(-round(change.shift * frames), round(change.shift * frames) + 1, (count,), device=device)
+            most = round(change.shift * frames)
+            by = draws.randint(-most, most + 1, count, device)
             place = (torch.arange(frames, device=device) - by[:, None]) % frames
             values = values.gather(3, place[:, None, None].expand(-1, 1, bands, -1))
         if change.gain:
-            values = values + change.gain / _DECIBELS * (2 * torch.rand(count, 1, 1, 1, device=device) - 1)
+            values = values + change.gain / _DECIBELS * (2 * draws.rand(count, 1, 1, 1, device=device) - 1)
         if change.noise:
-            values = values + change.noise / _DECIBELS * torch.randn_like(values)
+            values = values + change.noise / _DECIBELS * draws.randn_like(values)
         for masks, widest, size, axis in (
             (change.time_masks, change.time_width, frames, 3), (change.band_masks, change.band_width, bands, 2),
         ):  # fmt: skip
             for _ in range(masks):
-                width = torch.rand(count, 1, device=device) * widest * size
-                first = torch.rand(count, 1, device=device) * (size - width)
+                width = draws.rand(count, 1, device=device) * widest * size
+                first = draws.rand(count, 1, device=device) * (size - width)
                 cell = torch.arange(size, device=device)
                 hidden = (cell >= first) & (cell < first + width)
                 values = values.masked_fill(hidden[:, None, None] if axis == 3 else hidden[:, None, :, None], 0.0)

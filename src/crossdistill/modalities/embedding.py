@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
+from crossdistill import draws
 from crossdistill.errors import ConfigError, PairsError
 from crossdistill.item import Item
 from crossdistill.modalities.base import InputDefaults, Modality
@@ -97,8 +98,11 @@ class Embedding(Modality):
         change, values = self.augment_with, batch.float()
         if change.noise:
             size = values.square().mean(dim=1, keepdim=True).sqrt()
-            values = values + change.noise * size * torch.randn_like(values)
-        return F.dropout(values, change.dropout) if change.dropout else values
+            values = values + change.noise * size * draws.randn_like(values)
+        if not change.dropout:
+            return values
+        kept = draws.rand(*values.shape, device=values.device) >= change.dropout
+        return values * kept / (1 - change.dropout)
 
     def contrastive(self) -> Self:
         strong = EmbeddingAugment(noise=0.2, dropout=0.3)

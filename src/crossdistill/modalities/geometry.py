@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from crossdistill import draws
+
 
 class Geometry(BaseModel):
     """Random changes of where things are, for images and for everything else on a grid."""
@@ -46,11 +48,11 @@ def draw_placements(change: Geometry, count: int, generator: torch.Generator | N
     """
 
     def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(count, generator=generator)
+        return low + (high - low) * draws.rand(count, generator=generator)
 
     angle = uniform(-change.rotate, change.rotate) * (math.pi / 180)
     zoom = uniform(*change.scale)
-    flip = torch.where(torch.rand(count, generator=generator) < change.flip, -1.0, 1.0)
+    flip = torch.where(draws.rand(count, generator=generator) < change.flip, -1.0, 1.0)
     cosine, sine = angle.cos() / zoom, angle.sin() / zoom
     linear = torch.stack([torch.stack([cosine * flip, sine], -1), torch.stack([-sine * flip, cosine], -1)], 1)
     shift = torch.stack([uniform(-change.translate, change.translate) * 2 for _ in range(2)], -1)
@@ -58,7 +60,7 @@ def draw_placements(change: Geometry, count: int, generator: torch.Generator | N
         # Drawn as in torchvision's RandomResizedCrop: area uniform, aspect uniform in its logarithm.
         area, aspect = uniform(*change.crop), uniform(-math.log(_ASPECT), math.log(_ASPECT)).exp()
         size = torch.stack([(area * aspect).sqrt(), (area / aspect).sqrt()], -1).clamp(max=1)
-        centre = (1 - size) * (2 * torch.rand(count, 2, generator=generator) - 1)
+        centre = (1 - size) * (2 * draws.rand(count, 2, generator=generator) - 1)
         linear, shift = size[:, :, None] * linear, centre + size * shift
     return torch.cat([linear, shift[:, :, None]], dim=2)
 

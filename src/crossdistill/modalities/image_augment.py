@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import kornia.augmentation as K
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from crossdistill import draws
 from crossdistill.modalities.geometry import Geometry, draw_placements, place
 
 
@@ -37,12 +39,16 @@ def augment_images(batch: Tensor, config: ImageAugment, placement: Tensor | None
             placement = draw_placements(config, len(batch))
         if placement is not None:
             images = place(images, placement)
-        changed: Tensor = _photometry(config, batch.shape[1], batch.shape[2])(images.clamp(0, 1)).clamp(0, 1) * 255
-        return changed
+        images = images.clamp(0, 1)
+        for change in _photometry(config, batch.shape[1], batch.shape[2]):
+            drawn = change.forward_parameters(draws.shape_of_whole(images.shape))
+            shape = drawn.pop("forward_input_shape")
+            images = change(images, params={**draws.own_rows(drawn, len(images)), "forward_input_shape": shape})
+        return images.clamp(0, 1) * 255
 
 
 @cache
-def _photometry(config: ImageAugment, channels: int, height: int) -> nn.Sequential:
+def _photometry(config: ImageAugment, channels: int, height: int) -> tuple[Any, ...]:
     colour: list[nn.Module] = []
     if config.brightness:
         colour.append(K.RandomBrightness((max(0.0, 1 - config.brightness), 1 + config.brightness), p=1.0))
@@ -58,4 +64,4 @@ def _photometry(config: ImageAugment, channels: int, height: int) -> nn.Sequenti
     if config.blur:
         side = max(3, height // 20 * 2 + 1)
         colour.append(K.RandomGaussianBlur((side, side), (0.1, 2.0), p=config.blur))
-    return nn.Sequential(*colour)
+    return tuple(colour)

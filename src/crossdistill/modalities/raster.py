@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from scipy import ndimage
 from torch import Tensor
 
+from crossdistill import draws
 from crossdistill.errors import PairsError
 from crossdistill.item import Item
 from crossdistill.modalities.base import InputDefaults, Modality, channel_statistics, standardised
@@ -124,13 +125,13 @@ class Raster(Modality):
             placement = draw_placements(change, len(batch))
         if placement is not None:
             values = place(values, placement)
-        shape = (len(values), 1, 1, 1)
+        shape = len(values), 1, 1, 1
         if change.gain:
-            values = values * (1 + change.gain * (2 * torch.rand(shape, device=values.device) - 1))
+            values = values * (1 + change.gain * (2 * draws.rand(*shape, device=values.device) - 1))
         if change.offset:
-            values = values + change.offset * (2 * torch.rand(shape, device=values.device) - 1)
+            values = values + change.offset * (2 * draws.rand(*shape, device=values.device) - 1)
         if change.noise:
-            values = values + change.noise * torch.randn_like(values)
+            values = values + change.noise * draws.randn_like(values)
         return values.clamp(0, 1)
 
     def contrastive(self) -> Self:

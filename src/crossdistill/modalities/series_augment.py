@@ -6,6 +6,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from crossdistill import draws
+
 
 class TimeSeriesAugment(BaseModel):
     """Random changes of one series; 0 turns one off."""
@@ -32,21 +34,21 @@ def augment_series(batch: Tensor, change: TimeSeriesAugment, decibels: float | N
     values = batch.float()
     if change.shift:
         most = round(change.shift * length)
-        by = torch.randint(-most, most + 1, (count,), device=device)
+        by = draws.randint(-most, most + 1, count, device)
         place = (torch.arange(length, device=device) - by[:, None]) % length
         values = values.gather(3, place[:, None, None].expand_as(values))
     if change.gain:
-        gain = 1 + change.gain * (2 * torch.rand(count, 1, 1, 1, device=device) - 1)
+        gain = 1 + change.gain * (2 * draws.rand(count, 1, 1, 1, device=device) - 1)
         values = values * gain if decibels is None else values + 20 / decibels * torch.log10(gain)
     if change.noise:
-        values = values + change.noise * torch.randn_like(values)
+        values = values + change.noise * draws.randn_like(values)
     if change.channel_dropout and channels > 1:
-        silent = torch.rand(count, channels, device=device) < change.channel_dropout
+        silent = draws.rand(count, channels, device=device) < change.channel_dropout
         silent &= ~silent.all(dim=1, keepdim=True)  # something has to be left
         values = values.masked_fill(silent[:, :, None, None], 0.0)
     for _ in range(change.time_masks):
-        width = torch.rand(count, 1, device=device) * change.time_width * length
-        first = torch.rand(count, 1, device=device) * (length - width)
+        width = draws.rand(count, 1, device=device) * change.time_width * length
+        first = draws.rand(count, 1, device=device) * (length - width)
         cell = torch.arange(length, device=device)
         values = values.masked_fill(((cell >= first) & (cell < first + width))[:, None, None], 0.0)
     return values if decibels is None else values.clamp(0, 1)

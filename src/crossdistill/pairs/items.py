@@ -13,6 +13,7 @@ from crossdistill.console import track
 from crossdistill.errors import CrossDistillError, PairsError
 from crossdistill.item import Item
 from crossdistill.modalities import Modality
+from crossdistill.pairs.patience import time_limit
 from crossdistill.pairs.reading import decoded
 from crossdistill.pairs.table import Pairs, Side
 
@@ -28,15 +29,23 @@ class Items(Dataset[Tensor]):
         modality: resolved; it decodes.
         description: for the progress bar.
         workers: processes that decode; 0 decodes here.
+        patience: seconds after which reading one item is given up.
 
     Raises:
         PairsError: an item cannot be decoded; file and row are named.
     """
 
     def __init__(
-        self, files: Sequence[Item], wheres: Sequence[str], modality: Modality, description: str, workers: int = 0
+        self,
+        files: Sequence[Item],
+        wheres: Sequence[str],
+        modality: Modality,
+        description: str,
+        workers: int = 0,
+        patience: float = 300.0,
     ) -> None:
         self.files = list(files)
+        self.patience = patience
         self.modality = modality
         self._wheres = list(wheres)
         self._cache: Tensor | None = None  # shared by all subsets
@@ -53,7 +62,15 @@ class Items(Dataset[Tensor]):
             self._cache = cache
 
     @classmethod
-    def of(cls, pairs: Pairs, rows: Sequence[int], side: Side, modality: Modality, workers: int = 0) -> Items:
+    def of(
+        cls,
+        pairs: Pairs,
+        rows: Sequence[int],
+        side: Side,
+        modality: Modality,
+        workers: int = 0,
+        patience: float = 300.0,
+    ) -> Items:
         """The items of ``rows`` of ``pairs`` on ``side``; every row must have one."""
         files = []
         for row in rows:
@@ -62,20 +79,20 @@ class Items(Dataset[Tensor]):
                 raise ValueError(f"row {row} ({pairs[row].where}) has no {side}")
             files.append(file)
         wheres = [f"{pairs[row].where}, column {side}" for row in rows]
-        return cls(files, wheres, modality, f"{side} items", workers)
+        return cls(files, wheres, modality, f"{side} items", workers, patience)
 
     @classmethod
     def like(cls, items: Items, modality: Modality) -> Items:
         """The same decoded items under a modality that differs in augmentation or normalisation alone."""
         if modality.decoding != items.modality.decoding:
             raise ValueError(f"these need another decoding: {items.modality.decoding} and {modality.decoding}")
-        twin = cls([], [], modality, "")
+        twin = cls([], [], modality, "", patience=items.patience)
         twin.files, twin._wheres, twin._cache, twin._places = items.files, items._wheres, items._cache, items._places
         return twin
 
     def subset(self, positions: Sequence[int]) -> Items:
         """Some of the items, without decoding them again."""
-        twin = Items([], [], self.modality, "")
+        twin = Items([], [], self.modality, "", patience=self.patience)
         twin.files = [self.files[position] for position in positions]
         twin._wheres = [self._wheres[position] for position in positions]
         twin._cache, twin._places = self._cache, self._places[torch.as_tensor(positions, dtype=torch.long)]
@@ -95,7 +112,25 @@ class Items(Dataset[Tensor]):
 
     def _decode(self, index: int) -> Tensor:
         try:
-            return self.modality.decode(self.files[index])
+            with time_limit(self.patience):
+                return self.modality.decode(self.files[index])
+        except PairsError as error:
+            raise error.at(f"{self._wheres[index]}: {self.files[index]}") from error
+
+    def content_hash(self, index: int) -> str:
+        """A short hash of an item's bytes, see :func:`content_hash`.
+
+        Raises:
+            PairsError: they cannot be read, or not in time; file and row are named.
+        """
+        try:
+            with time_limit(self.patience):
+                return content_hash(self.files[index])
+        except OSError as error:
+            raise PairsError(
+                "This item cannot be read.", where=f"{self._wheres[index]}: {self.files[index]}",
+                received=error.strerror,
+            ) from error  # fmt: skip
         except PairsError as error:
             raise error.at(f"{self._wheres[index]}: {self.files[index]}") from error
 

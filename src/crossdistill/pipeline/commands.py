@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from crossdistill import ranks
 from crossdistill.console import say
 from crossdistill.encoders import Encoder, has_encoder
 from crossdistill.errors import RunFolderError
@@ -40,24 +41,24 @@ def run(
         CrossDistillError: anything that the user can mend; the message says how.
     """
     work = begin(_config(config, overrides), teacher, student)
-    _deterministic()
+    deterministic()
     run_pretraining(work)
     metrics = read_json(work.folder.metrics) if work.folder.metrics.is_file() else None
     if metrics is None or not is_current(work, metrics):
         space = open_teacher_space(work)
         run_distillation(work, space)
         run_evaluation(work, space)
-        discard_checkpoints(work.folder)
     else:
         say("this run is complete: nothing to compute")
-    write_report(work.folder.root)
+    ranks.first_does(lambda: discard_checkpoints(work.folder))  # also where a kill came between the results and this
+    ranks.first_does(lambda: write_report(work.folder.root))
     return work.folder
 
 
 def run_stage_one(config: RunConfig | Mapping[str, Any] | str | Path, overrides: list[str] | None = None) -> RunFolder:
     """Stage 1 alone."""
     work = begin(_config(config, overrides))
-    _deterministic()
+    deterministic()
     run_pretraining(work)
     return work.folder
 
@@ -71,7 +72,7 @@ def run_stage_two(
 ) -> RunFolder:
     """Stage 1, where the configuration names it, and stage 2."""
     work = begin(_config(config, overrides), teacher, student)
-    _deterministic()
+    deterministic()
     run_pretraining(work)
     run_distillation(work, open_teacher_space(work))
     return work.folder
@@ -100,9 +101,9 @@ def evaluate(
     if overrides:
         config = make_config(config.to_dict(), overrides)
     work = begin(config, teacher, student)
-    _deterministic()
+    deterministic()
     run_evaluation(work, open_teacher_space(work))
-    write_report(folder.root)
+    ranks.first_does(lambda: write_report(folder.root))
     return folder
 
 
@@ -114,7 +115,7 @@ def _config(config: RunConfig | Mapping[str, Any] | str | Path, overrides: list[
     return load_config(Path(config), overrides)
 
 
-def _deterministic() -> None:
+def deterministic() -> None:
     """Same seed, same machine, same bits; operations that have no deterministic form say so in a warning."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False

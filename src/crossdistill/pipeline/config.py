@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationInfo, model_validator
 
+from crossdistill.bank import BankConfig
 from crossdistill.encoders import StudentConfig, TeacherConfig
 from crossdistill.errors import ConfigError
 from crossdistill.evaluation import EvaluateConfig
@@ -16,6 +17,7 @@ from crossdistill.modalities import Modality, parse_modality
 from crossdistill.objectives import ObjectiveConfig
 from crossdistill.pairs import PairsConfig
 from crossdistill.training import PretrainConfig, TrainConfig, ViewsConfig
+from crossdistill.training.trackers import TrackerName
 from crossdistill.validation import validated
 
 PRETRAINED_HERE = "pretrain"  # a weights name: the encoder that stage 1 of this run makes
@@ -55,8 +57,12 @@ class RunConfig(BaseModel):
     negatives: Literal["item", "group"] = Field(
         "item", description="pairs that are no negatives of each other: those of one source item, or of one group"
     )
+    bank: BankConfig = Field(default_factory=BankConfig)
     views: ViewsConfig = Field(default_factory=ViewsConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
+    trackers: tuple[TrackerName, ...] = Field(
+        ("tensorboard",), description="where curves go: tensorboard, wandb, mlflow, trackio"
+    )
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     out: Path
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from crossdistill import __version__
+from crossdistill import __version__, ranks
 from crossdistill.files import read_json, write_json
 from crossdistill.pipeline.folder import RunFolder
 
@@ -34,6 +34,7 @@ def describe_environment() -> dict[str, Any]:
         "packages": packages,
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": ranks.world(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
@@ -45,7 +46,12 @@ def timed(folder: RunFolder, stage: str) -> Iterator[None]:
     try:
         yield
     finally:
-        known = read_json(folder.environment) if folder.environment.is_file() else {}
-        seconds = known.get("seconds", {})
-        seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - started, 1)
-        write_json(folder.environment, {**describe_environment(), "seconds": seconds})
+        if ranks.is_first():
+            _add(folder, stage, time.monotonic() - started)
+
+
+def _add(folder: RunFolder, stage: str, seconds: float) -> None:
+    known = read_json(folder.environment) if folder.environment.is_file() else {}
+    spent = known.get("seconds", {})
+    spent[stage] = round(spent.get(stage, 0.0) + seconds, 1)
+    write_json(folder.environment, {**describe_environment(), "seconds": spent})

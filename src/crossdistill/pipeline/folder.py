@@ -9,10 +9,12 @@ from typing import Any
 
 import yaml
 
+from crossdistill.console import say
 from crossdistill.errors import RunFolderError
 from crossdistill.files import storage_errors, write_text
 from crossdistill.pairs import Pairs
 from crossdistill.pipeline.config import RunConfig, make_config
+from crossdistill.training.config import SAFE
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,8 @@ class RunFolder:
         return self.root / "baselines" / name
 
     def checkpoint(self, stage: str) -> Path:
-        """State of a training in progress; deleted when it has ended."""
-        return self.root / "checkpoints" / f"{stage.replace('/', '-')}.pt"
+        """States of a training in progress; deleted when the run has ended."""
+        return self.root / "checkpoints" / stage.replace("/", "-")
 
 
 def open_run(root: Path) -> tuple[RunFolder, RunConfig]:
@@ -108,7 +110,7 @@ def open_run(root: Path) -> tuple[RunFolder, RunConfig]:
 def claim(config: RunConfig, pairs: Pairs) -> RunFolder:
     """The folder ``config.out`` for this configuration and these pairs: a new one, or the same run to go on with.
 
-    A change of the ``evaluate`` section alone is safe: nothing trained depends on it, and the results are made anew.
+    Some settings may change between the pieces of a run (:func:`is_safe`); the user is told which did.
 
     Raises:
         RunFolderError: the folder holds another run, or other files.
@@ -118,24 +120,37 @@ def claim(config: RunConfig, pairs: Pairs) -> RunFolder:
     wanted = config.to_dict()
     if folder.config.is_file():
         present = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
-        changed = sorted(_differences(present, wanted, exclude=("out", "evaluate")))
-        if changed:
+        changed = _differences(present, wanted)
+        unsafe, safe = (
+            {key: changed[key] for key in sorted(changed) if is_safe(key) is kind} for kind in (False, True)
+        )
+        if unsafe:
             raise RunFolderError(
-                "The output folder already holds a different run.",
-                where=config.out,
-                received=f"these settings differ: {', '.join(changed)}",
-                fix="choose another folder (out=...), or delete this one",
-            )
-    elif config.out.exists() and (not config.out.is_dir() or any(config.out.iterdir())):
+                "The output folder already holds a different run.", where=config.out,
+                received=f"these settings differ: {_listed(unsafe)}"
+                + (f"; safe to change, and no obstacle: {_listed(safe)}" if safe else ""),
+                fix="set them back to go on with that run, or choose another folder (out=...), or delete this one",
+            )  # fmt: skip
+        if safe:
+            say(f"going on with settings that were changed safely: {_listed(safe)}")
+    elif config.out.exists() and (not config.out.is_dir() or any(map(_is_foreign, config.out.iterdir()))):
         raise RunFolderError(
             "The output folder holds something else.", where=config.out, expected="a new or empty folder",
             fix="choose another folder: out=...",
         )  # fmt: skip
     with storage_errors(config.out):
         config.out.mkdir(parents=True, exist_ok=True)
+    if not folder.config.is_file():
+        # First of all: whoever is killed after this finds a folder of its own again.
+        write_text(folder.config, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True))
     _claim_pairs(folder, pairs)
     write_text(folder.config, yaml.safe_dump(wanted, sort_keys=False, allow_unicode=True))
     return folder
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether something in a folder without a configuration is more than what a killed beginning left."""
+    return not path.match(".config.yaml.*.part")
 
 
 def _claim_pairs(folder: RunFolder, pairs: Pairs) -> None:
@@ -154,17 +169,42 @@ def _claim_pairs(folder: RunFolder, pairs: Pairs) -> None:
         fresh.replace(folder.pairs)
 
 
-def _differences(first: Any, second: Any, exclude: tuple[str, ...] = (), path: str = "") -> set[str]:
-    """Dotted keys at which two plain configurations differ."""
+def is_safe(key: str) -> bool:
+    """Whether a setting (``train.workers``) may change in a run that has begun: nothing that is learnt depends on it.
+
+    The results of another ``evaluate`` section are made anew.
+    """
+    section, _, name = key.partition(".")
+    if section == "bank":
+        return name in ("folder", "shard_rows")
+    return section in ("out", "evaluate", "trackers") or (section in ("train", "pretrain") and name in SAFE)
+
+
+def _differences(first: Any, second: Any, path: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted keys at which two plain configurations differ, with both values."""
     if isinstance(first, dict) and isinstance(second, dict):
-        found: set[str] = set()
+        found: dict[str, tuple[Any, Any]] = {}
         for key in first.keys() | second.keys():
-            if key not in exclude:
-                found |= _differences(first.get(key), second.get(key), (), f"{path}.{key}" if path else key)
+            found |= _differences(first.get(key), second.get(key), f"{path}.{key}" if path else key)
         return found
-    return set() if first == second else {path}
+    return {} if first == second else {path: (first, second)}
+
+
+def _listed(changed: dict[str, tuple[Any, Any]]) -> str:
+    return ", ".join(f"{key} ({_short(before)} -> {_short(after)})" for key, (before, after) in changed.items())
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def discard_checkpoints(folder: RunFolder) -> None:
-    """Removes the checkpoints of a run that has ended."""
+    """Removes the checkpoints of a run that has ended, and what killed processes had not written to its end.
+
+    The bank does so itself, as other processes may be at work on it.
+    """
     shutil.rmtree(folder.root / "checkpoints", ignore_errors=True)
+    for path in folder.root.rglob(".*.part"):
+        if folder.bank not in path.parents:
+            path.unlink(missing_ok=True)

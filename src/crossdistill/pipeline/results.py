@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from crossdistill import ranks
 from crossdistill.console import say
 from crossdistill.encoders import Encoder
 from crossdistill.encoders.config import NONE, RANDOM
@@ -34,12 +35,12 @@ from crossdistill.training import TrainConfig, read_epochs
 FORMAT = 2
 
 
-def run_evaluation(run: Run, space: TeacherSpace) -> dict[str, Any]:
-    """Measures everything and writes ``metrics.json``; returns its content."""
+def run_evaluation(run: Run, space: TeacherSpace) -> None:
+    """Measures everything and writes ``metrics.json``."""
     with timed(run.folder, "evaluate"):
         say("evaluating")
         data = EvaluationSet(run.pairs, space.ids.numpy())
-        teacher_rows = RowVectors(np.array(space.rows, dtype=np.int64), *(2 * (space.embeddings.numpy(),)))
+        teacher_rows = RowVectors(np.array(space.rows, dtype=np.int64), *(2 * (space.embeddings[:].numpy(),)))
         encoders = {
             objective.label: load_student(run, place) for objective, place in students_of(run.config, run.folder)
         }
@@ -47,12 +48,22 @@ def run_evaluation(run: Run, space: TeacherSpace) -> dict[str, Any]:
         students = {name: _embed_target(run, encoder) for name, encoder in encoders.items()}
         outcomes = []
         for subject in [*_trained(run, students), *_controls(run, space, teacher_rows)]:
-            outcome = measure(subject, data, teacher_rows, run.evaluate, run.config.train.seed)
-            outcomes.append(outcome)
+            # Probes run on one processor; the other ranks have done their part by embedding.
+            outcomes.append(_measured(run, subject, data, teacher_rows))
         _supervised(run, data, space, distilled, outcomes)
-        metrics = _assemble(run, data, space, distilled, students[run.config.objective.label], teacher_rows, outcomes)
-        write_json(run.folder.metrics, metrics)
-    return metrics
+        student = students[run.config.objective.label]
+
+        def write() -> None:
+            metrics = _assemble(run, data, space, distilled, student, teacher_rows, outcomes)
+            write_json(run.folder.metrics, metrics)
+
+        ranks.first_does(write)
+
+
+def _measured(run: Run, subject: Subject, data: EvaluationSet, teacher: RowVectors) -> Outcome:
+    empty = Outcome(name=subject.name, role=subject.role, description=subject.description)
+    found = ranks.first_does(lambda: measure(subject, data, teacher, run.evaluate, run.config.train.seed))
+    return empty if found is None else found
 
 
 def is_current(run: Run, metrics: dict[str, Any]) -> bool:

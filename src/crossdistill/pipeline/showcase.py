@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from crossdistill.errors import PairsError
 from crossdistill.evaluation import EvaluationSet, RowVectors, top
 from crossdistill.evaluation.probes import unit
 from crossdistill.files import write_bytes
 from crossdistill.pairs import Pairs, Side
+from crossdistill.pairs.patience import time_limit
 from crossdistill.pipeline.work import Run
 
 _EXAMPLES = 12
@@ -112,9 +116,21 @@ def _picture(run: Run, row: int, side: Side) -> str:
     if not path.is_file():
         modality = run.config.source if side == "source" else run.config.target
         stream = io.BytesIO()
-        modality.picture(file, _PICTURE_SIDE).save(stream, format="PNG", optimize=True)
+        with _reading(run, row, side):
+            picture = modality.picture(file, _PICTURE_SIDE)
+        picture.save(stream, format="PNG", optimize=True)
         write_bytes(path, stream.getvalue())
     return name
+
+
+@contextmanager
+def _reading(run: Run, row: int, side: Side) -> Iterator[None]:
+    """Around reading an item: it has its time, and errors name it."""
+    try:
+        with time_limit(run.config.train.read_timeout):
+            yield
+    except PairsError as error:
+        raise error.at(f"{run.pairs[row].where}, column {side}: {run.pairs[row].item(side)}") from error
 
 
 def _sound(run: Run, row: int, side: Side) -> str | None:
@@ -124,7 +140,8 @@ def _sound(run: Run, row: int, side: Side) -> str | None:
     modality = run.config.source if side == "source" else run.config.target
     name = f"{side}-{row}.ogg"
     if not (run.folder.pictures / name).is_file():
-        sound = modality.sound(item)
+        with _reading(run, row, side):
+            sound = modality.sound(item)
         if sound is None:
             return None
         write_bytes(run.folder.pictures / name, sound)

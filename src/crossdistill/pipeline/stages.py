@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from crossdistill import ranks
 from crossdistill.bank import build_bank
 from crossdistill.encoders import (
     Encoder,
@@ -20,7 +22,8 @@ from crossdistill.encoders import (
     student_backbone,
 )
 from crossdistill.encoders.config import RANDOM
-from crossdistill.evaluation import embed_items, ranks
+from crossdistill.evaluation import embed_items
+from crossdistill.evaluation import ranks as partner_ranks
 from crossdistill.evaluation.retrieval import RECALL_AT
 from crossdistill.objectives import ObjectiveConfig
 from crossdistill.pairs import Pairs
@@ -31,11 +34,12 @@ from crossdistill.pipeline.folder import RunFolder
 from crossdistill.pipeline.views import open_views
 from crossdistill.pipeline.work import Run, TeacherSpace, fresh_teacher
 from crossdistill.training import TrainLog, distil, new_source_encoder, pretrain
+from crossdistill.training.state import SCORE
 
 _SAMPLE = 1024  # training items behind the normalisation of a student of random weights
 
 
-def _first_rows(pairs: Pairs, rows: Sequence[int]) -> list[int]:
+def first_rows(pairs: Pairs, rows: Sequence[int]) -> list[int]:
     """Of several rows with one source file the first alone: a source that is in two pairs counts once."""
     return sorted({pairs[row].source: row for row in reversed(rows)}.values())
 
@@ -45,14 +49,15 @@ def run_pretraining(run: Run) -> None:
     config = run.config.pretrain
     if config is None or has_encoder(run.folder.pretrained):
         return
-    with timed(run.folder, "pretrain"):
+    with timed(run.folder, "pretrain"), run.trackers() as trackers:
         encoder = new_source_encoder(config, run.config.source)
         rows = run.pairs.require("train", ("source",), "pretraining")
-        items = run.items(_first_rows(run.pairs, rows), "source", encoder.modality)
-        log, checkpoint = TrainLog(run.folder.log, "pretrain"), run.folder.checkpoint("pretrain")
+        items = run.items(first_rows(run.pairs, rows), "source", encoder.modality)
+        log, checkpoint = TrainLog(run.folder.log, "pretrain", trackers), run.folder.checkpoint("pretrain")
         pretrain(encoder, items, config, log=log, checkpoint=checkpoint)
         encoder.origin = f"pretrained with InfoNCE on {len(items)} items of {run.pairs.name}"
-        save_encoder(run.folder.pretrained, encoder, {"stage": "pretrain", "settings": config.model_dump(mode="json")})
+        provenance = {"stage": "pretrain", "settings": config.model_dump(mode="json")}
+        ranks.first_does(lambda: save_encoder(run.folder.pretrained, encoder, provenance))
 
 
 def open_teacher_space(run: Run) -> TeacherSpace:
@@ -60,18 +65,24 @@ def open_teacher_space(run: Run) -> TeacherSpace:
     plain = fresh_teacher(run)
     teacher = Teacher(plain, run.device)
     rows = run.pairs.where(has=("source",))
-    items = run.items(_first_rows(run.pairs, rows), "source", teacher.modality)
-    bank = build_bank(run.folder.bank, teacher, items)
+    items = run.items(first_rows(run.pairs, rows), "source", teacher.modality)
+    settings = run.config.bank
+    bank = build_bank(
+        run.bank_folder, teacher, items, dtype=settings.dtype, shard_rows=settings.shard_rows,
+        extend=settings.folder is not None,
+    )  # fmt: skip
     files = [file for row in rows if (file := run.pairs[row].source) is not None]
     ids = torch.full((len(run.pairs),), -1, dtype=torch.long)
     ids[list(rows)] = torch.from_numpy(bank.rows(files))
-    embeddings = bank.of(files)
+    embeddings = bank.lazy(files)
     if run.config.teacher.center:
-        mean = embeddings[[index for index, row in enumerate(rows) if run.pairs[row].split == "train"]].mean(dim=0)
-        embeddings = embeddings - mean
+        mean = embeddings.mean([index for index, row in enumerate(rows) if run.pairs[row].split == "train"])
+        embeddings = embeddings.centred(mean)
         plain.offset.copy_(mean)
-    if run.config.teacher.save and not has_encoder(run.folder.teacher):
-        save_encoder(run.folder.teacher, plain, {"stage": "teacher"})
+    missing = not has_encoder(run.folder.teacher)
+    ranks.wait()  # before the first rank changes what the others look at
+    if run.config.teacher.save and missing:
+        ranks.first_does(lambda: save_encoder(run.folder.teacher, plain, {"stage": "teacher"}))
     return TeacherSpace(teacher, rows, embeddings, ids)
 
 
@@ -89,7 +100,7 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
     views = open_views(run, space.teacher, space.ids, rows, initial.modality)
     for objective, place in pending:
         stage = f"distil/{objective.label}"
-        with timed(run.folder, stage):
+        with timed(run.folder, stage), run.trackers() as trackers:
             student = copy.deepcopy(initial)
             monitor = _retrieval_monitor(student, monitored, space, held_out, run.device) if held_out else None
             distil(
@@ -100,7 +111,7 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
                 objective.build(),
                 run.config.train,
                 title=f"distilling with {objective.label}",
-                log=TrainLog(run.folder.log, stage),
+                log=TrainLog(run.folder.log, stage, trackers),
                 checkpoint=run.folder.checkpoint(stage),
                 monitor=monitor,
                 views=views,
@@ -112,7 +123,11 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
                 "pairs": {"name": run.pairs.name, "trained_on": len(rows)},
                 "settings": run.config.train.model_dump(mode="json"),
             }
-            save_encoder(place, student, provenance)
+            _save(place, student, provenance)
+
+
+def _save(place: Path, student: Encoder, provenance: dict[str, Any]) -> None:
+    ranks.first_does(lambda: save_encoder(place, student, provenance))
 
 
 def students_of(config: RunConfig, folder: RunFolder) -> list[tuple[ObjectiveConfig, Path]]:
@@ -157,12 +172,13 @@ def _retrieval_monitor(
     student: Encoder, items: Items, space: TeacherSpace, rows: tuple[int, ...], device: torch.device
 ) -> Callable[[], dict[str, float]]:
     """Retrieval from target to source on held-out pairs: a score that needs no label."""
-    sources = space.of(rows).numpy()
+    sources = space.of(rows)[:].numpy()
     ids = space.ids[list(rows)].numpy()
 
     def monitor() -> dict[str, float]:
         embeddings, _ = embed_items(student, items, device)
-        found = ranks(embeddings, sources, ids, ids)
-        return {f"val_r@{k}": round(float((found <= k).mean()), 5) for k in RECALL_AT}
+        found = partner_ranks(embeddings, sources, ids, ids)
+        recalls = {f"val_r@{k}": round(float((found <= k).mean()), 5) for k in RECALL_AT}
+        return {**recalls, SCORE: round(float((1 / found).mean()), 6)}  # the mean reciprocal rank, which is smoother
 
     return monitor

@@ -42,7 +42,10 @@ def open_views(
     geometry = target.geometry if chosen.geometry == "shared" else teacher.modality.geometry
     seed = run.config.train.seed
     placements = view_placements(geometry, len(items), chosen.count, seed)
-    embeddings = build_view_bank(run.folder.bank, teacher, items, chosen.count, placements, seed)
+    bank = run.config.bank
+    embeddings = build_view_bank(
+        run.bank_folder, teacher, items, chosen.count, placements, seed, dtype=bank.dtype, shard_rows=bank.shard_rows
+    )
     return SourceViews(embeddings, placements, item, chosen.geometry == "shared")
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from crossdistill import ranks
+from crossdistill.bank import BankRows
 from crossdistill.console import warn
 from crossdistill.encoders import Encoder, Teacher, build_student, build_teacher, has_encoder, load_encoder
 from crossdistill.errors import ConfigError, PairsError
@@ -24,6 +28,7 @@ from crossdistill.pipeline.folder import RunFolder, claim
 from crossdistill.training import TrainConfig, new_source_encoder
 from crossdistill.training.gradient_cache import check_parts
 from crossdistill.training.loop import choose_device
+from crossdistill.training.trackers import Tracker, open_trackers
 
 _FEWEST = 4  # training pairs
 
@@ -59,9 +64,29 @@ class Run:
         if key not in self._decoded:
             everything = self.pairs.where(has=(side,))
             place = {row: index for index, row in enumerate(everything)}
-            self._decoded[key] = place, Items.of(self.pairs, everything, side, modality, self.config.train.workers)
+            self._decoded[key] = (
+                place,
+                Items.of(
+                    self.pairs, everything, side, modality, self.config.train.workers, self.config.train.read_timeout
+                ),
+            )
         place, items = self._decoded[key]
         return Items.like(items.subset([place[row] for row in rows]), modality)
+
+    @contextmanager
+    def trackers(self) -> Iterator[list[Tracker]]:
+        """Where the curves of a training go beside ``train.jsonl``."""
+        opened = open_trackers(self.config.trackers, self.folder.root, self.config.to_dict())
+        try:
+            yield opened
+        finally:
+            for tracker in opened:
+                tracker.close()
+
+    @property
+    def bank_folder(self) -> Path:
+        """Where the teacher's embeddings are: in the run folder, or where several runs share them."""
+        return self.config.bank.folder or self.folder.bank
 
     @property
     def device(self) -> torch.device:
@@ -83,9 +108,11 @@ def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | 
             update={"backbone": student.architecture.backbone, "weights": "given"}
         )
         config = config.model_copy(update={"student": named_student, "target": student.modality})
+    ranks.start()
     choose_device(config.train.device)
     folder = RunFolder(config.out)
-    pairs, skipped = _readable(config, folder)
+    with ranks.first_goes_first("machine"):  # a built-in set is written when it is first opened
+        pairs, skipped = _readable(config, folder)
     _check_size(pairs)
     evaluate, left_out = applicable(pairs, config.evaluate)
     for protocol, reason in left_out.items():
@@ -94,9 +121,13 @@ def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | 
     run.skipped = len({each["row"] for each in skipped["items"]}) if skipped is not None else 0
     _check_views(run)
     _check_encoders(run)
-    claim(config, pairs)
-    if skipped is not None:
-        write_json(folder.skipped, skipped)
+
+    def begin_folder() -> None:
+        claim(config, pairs)
+        if skipped is not None:
+            write_json(folder.skipped, skipped)
+
+    ranks.first_does(begin_folder)
     return run
 
 
@@ -163,6 +194,7 @@ def _check_parts(encoder: Encoder, count: int, config: TrainConfig, where: str) 
 def fresh_teacher(run: Run) -> Encoder:
     """The teacher without any centring: the copy in the run folder where there is one, else as configured."""
     config = run.config.teacher
+    torch.manual_seed(run.config.train.seed)  # for random weights, which all ranks have to draw alike
     if run.given_teacher is not None:
         teacher = copy.deepcopy(run.given_teacher)
     elif has_encoder(run.folder.teacher):
@@ -189,10 +221,10 @@ class TeacherSpace:
 
     teacher: Teacher
     rows: tuple[int, ...]
-    embeddings: torch.Tensor
+    embeddings: BankRows
     ids: torch.Tensor
 
-    def of(self, rows: tuple[int, ...]) -> torch.Tensor:
-        """Embeddings of some rows that have a source item."""
+    def of(self, rows: tuple[int, ...]) -> BankRows:
+        """Embeddings of some rows that have a source item; they are read when they are asked for."""
         place = {row: index for index, row in enumerate(self.rows)}
-        return self.embeddings[[place[row] for row in rows]]
+        return self.embeddings.subset([place[row] for row in rows])

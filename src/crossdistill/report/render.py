@@ -68,6 +68,12 @@ def write_report(root: Path) -> Path:
             for figure in (
                 figures.training_curve(metrics["curves"], "val_r@1", "retrieval R@1 on the val split, %", percent=True),
                 figures.training_curve(metrics["curves"], "loss", "training loss", percent=False),
+                figures.training_curve(
+                    metrics["curves"],
+                    "effective_rank",
+                    "dimensions that the student fills (effective rank)",
+                    percent=False,
+                ),
             )
             if figure is not None
         ],
@@ -75,6 +81,11 @@ def write_report(root: Path) -> Path:
         picture=lambda name: _picture(root, name),
         sound=lambda name: _picture(root, name),
         plotly_js=Markup((Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")),
+        skipped_steps={
+            stage: lines[-1]["skipped"]
+            for stage, lines in metrics["curves"].items()
+            if lines and "skipped" in lines[-1]
+        },
         run_name=root.resolve().name,
     )
     write_text(root / "report.html", page)

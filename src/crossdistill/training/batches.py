@@ -1,4 +1,4 @@
-"""Batches whose order is a function of (seed, epoch), and random draws that are one of (seed, step).
+"""Batches whose order is a function of (seed, epoch), and random draws that are one of (seed, batch).
 
 Nothing about them has to be saved to resume a run: any step of any epoch can be drawn again.
 """
@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from crossdistill.errors import CrossDistillError
+from crossdistill import ranks
+from crossdistill.errors import CrossDistillError, TrainingError
 from crossdistill.pairs.items import Items
 from crossdistill.seeds import derive_seed
+from crossdistill.training.clock import phase
 
 _ORDER, _STEP = 0, 1  # what a seed is for; each use has its own stream
 
@@ -25,9 +27,13 @@ def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
     return order
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Seeds torch for one step (augmentation, dropout), so that a resumed step draws what it would have drawn."""
-    torch.manual_seed(derive_seed(seed, _STEP, step))
+def seed_batch(seed: int, batch: int, rank: int = 0) -> None:
+    """Seeds torch for one batch, so that a resumed one draws what it would have drawn.
+
+    With rank 0 for what all ranks draw alike (augmentation, each for the whole batch), with the rank's own number for
+    what it draws for its own rows (dropout).
+    """
+    torch.manual_seed(derive_seed(seed, _STEP, batch, rank) if rank else derive_seed(seed, _STEP, batch))
 
 
 Batch = tuple[Tensor, Tensor]
@@ -48,19 +54,33 @@ class Batches(Dataset[Batch | CrossDistillError]):
 
 
 class StepSampler(Sampler[list[int]]):
-    """Index lists of all steps from ``first_step`` to the end, epoch after epoch.
+    """This rank's part of the batches of all steps from ``first_step`` to the end, epoch after epoch.
 
-    The last, smaller batch of an epoch is left out (its items are in other batches in other epochs) unless it is the
-    only one: batch statistics and in-batch negatives should not change from step to step.
+    The order is one of the whole batch, whatever the number of ranks; each takes a part of each batch, which is not
+    padded, so that parts may differ by an item. What is left of an epoch after its last whole step is left out (its
+    items are in other batches in other epochs): batch statistics and in-batch negatives should not change from step
+    to step.
+
+    Args:
+        count: items.
+        batch_size: of all ranks together.
+        epochs: how often all items are gone through.
+        seed: of the order.
+        first_step: steps that are behind us.
+        accumulate: batches of a step.
     """
 
-    def __init__(self, count: int, batch_size: int, epochs: int, seed: int, first_step: int = 0) -> None:
+    def __init__(
+        self, count: int, batch_size: int, epochs: int, seed: int, first_step: int = 0, accumulate: int = 1
+    ) -> None:
         self.count = count
         self.batch_size = min(batch_size, count)
+        self.accumulate = min(accumulate, count // self.batch_size)
         self.epochs = epochs
         self.seed = seed
         self.first_step = first_step
-        self.steps_per_epoch = count // self.batch_size
+        self.steps_per_epoch = count // (self.batch_size * self.accumulate)
+        self.part = ranks.share(self.batch_size)
 
     @property
     def total_steps(self) -> int:
@@ -68,23 +88,41 @@ class StepSampler(Sampler[list[int]]):
         return self.steps_per_epoch * self.epochs
 
     def __len__(self) -> int:
-        return self.total_steps - self.first_step
+        return (self.total_steps - self.first_step) * self.accumulate
 
     def __iter__(self) -> Iterator[list[int]]:
         first_epoch, skip = divmod(self.first_step, self.steps_per_epoch)
         for epoch in range(first_epoch, self.epochs):
             order = epoch_order(self.seed, epoch, self.count)
-            for step in range(skip if epoch == first_epoch else 0, self.steps_per_epoch):
-                yield order[step * self.batch_size : (step + 1) * self.batch_size]
+            first = skip * self.accumulate if epoch == first_epoch else 0
+            for batch in range(first, self.steps_per_epoch * self.accumulate):
+                start = batch * self.batch_size
+                yield order[start + self.part.start : start + self.part.stop]
 
 
 def load_batches(items: Items, sampler: StepSampler, workers: int) -> Iterator[Batch]:
-    """The batches of all steps of ``sampler``, prepared by ``workers`` processes, or in between where there are none.
+    """This rank's part of all batches of ``sampler``, prepared by ``workers`` processes, or in between without any.
 
     Raises:
         PairsError: an item cannot be read; file and row are named.
+        TrainingError: a process that prepares batches was killed.
     """
-    for batch in DataLoader(Batches(items), sampler=sampler, batch_size=None, num_workers=workers):
+    loader = DataLoader(Batches(items), sampler=sampler, batch_size=None, num_workers=workers)
+    batches = iter(loader)
+    while True:
+        try:
+            with phase("data"):
+                batch = next(batches, None)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise TrainingError(
+                "A process that prepares batches has ended.", where=f"train.workers: {workers}",
+                received=str(error).splitlines()[0],
+                fix="the machine may be out of memory: set fewer workers, or 0, and run the same command again",
+            ) from error  # fmt: skip
+        if batch is None:
+            return
         if isinstance(batch, CrossDistillError):
             raise batch
         yield batch

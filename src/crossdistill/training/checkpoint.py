@@ -1,58 +1,130 @@
-"""Checkpoints of a training in progress, written atomically and read without unpickling code."""
+"""Checkpoints of a training in progress: written atomically, checked by a checksum, read without unpickling code."""
 
 from __future__ import annotations
 
 import io
 import pickle
-from dataclasses import dataclass, field
+import random
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
-from torch import nn
 
+from crossdistill import ranks
+from crossdistill.console import warn
 from crossdistill.errors import RunFolderError
-from crossdistill.files import write_bytes
+from crossdistill.files import require_space, sha256_file, write_bytes, write_text
 
 
-@dataclass
-class Progress:
-    """How far a training is. Order, augmentation and schedule follow from the step (batches.py).
+class Stateful(Protocol):
+    """Anything with a state of tensors and plain values."""
 
-    Attributes:
-        step: number of steps done.
-        losses: of the steps of the epoch in progress.
+    def state_dict(self) -> dict[str, Any]:
+        """The state."""
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any:
+        """Goes on from it."""
+
+
+class Checkpoints:
+    """The newest few states of one training, ``step-NUMBER.pt`` with its checksum beside it.
+
+    A state counts when its checksum is there, which is written last. The older ones are removed after that, so that a
+    whole one is there at any time. Only the first rank writes.
+
+    Args:
+        folder: of this training alone.
+        keep: how many states are kept.
     """
 
-    step: int = 0
-    losses: list[float] = field(default_factory=list)
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Writes the state after ``step`` steps.
+
+        Raises:
+            StorageError: there is no room, or the folder cannot be written; the earlier states are still there.
+        """
+        if not ranks.is_first():
+            return
+        stream = io.BytesIO()
+        torch.save(state, stream)
+        content = stream.getbuffer()
+        for unfinished in self.folder.glob(".step-*.part"):
+            unfinished.unlink(missing_ok=True)  # what a killed process was writing would take up room for ever
+        require_space(self.folder, len(content), "a checkpoint")
+        path = self.folder / f"step-{step:010d}.pt"
+        path.with_suffix(".sha256").unlink(missing_ok=True)
+        write_bytes(path, content, durable=True)
+        write_text(path.with_suffix(".sha256"), sha256_file(path) + "\n")
+        for old in self._complete()[: -self.keep]:
+            old.with_suffix(".sha256").unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
+
+    def load(self) -> dict[str, Any] | None:
+        """The newest state that is whole; None where there is none at all.
+
+        Raises:
+            RunFolderError: there are states, and all of them are damaged.
+        """
+        damaged: list[str] = []
+        for path in reversed(self._complete()):
+            problem = _damage(path)
+            if problem is None:
+                try:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore", UserWarning)  # about files that it refuses anyway
+                        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+                except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+                    problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+                else:
+                    if damaged and ranks.is_first():
+                        warn(f"{'; '.join(damaged)}; going on from {path.name}, the last good one")
+                    return content
+            damaged.append(f"the checkpoint {path} is damaged ({problem})")
+        if damaged:
+            raise RunFolderError(
+                "No checkpoint of this training can be used.", where=self.folder, received="; ".join(damaged),
+                fix="delete this folder to train this stage again from its beginning",
+            )  # fmt: skip
+        return None
+
+    def _complete(self) -> list[Path]:
+        """States with a checksum, the oldest first."""
+        found = self.folder.glob("step-*.pt") if self.folder.is_dir() else ()
+        return sorted(path for path in found if path.with_suffix(".sha256").is_file())
 
 
-def save_checkpoint(path: Path, progress: Progress, model: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Writes the whole state of a training between two steps."""
-    stream = io.BytesIO()
-    states = {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
-    torch.save({"step": progress.step, "losses": list(progress.losses), **states}, stream)
-    write_bytes(path, stream.getvalue())
+def _damage(path: Path) -> str | None:
+    expected = path.with_suffix(".sha256").read_text(encoding="utf-8", errors="replace").strip()
+    received = sha256_file(path)
+    return None if expected == received else f"checksum {received[:12]} instead of {expected[:12] or 'none'}"
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
-    """Restores the state and returns how far it was; the very beginning when there is no checkpoint.
+def random_state() -> dict[str, Any]:
+    """The state of every generator, for modules that draw outside of what :func:`seed_step` seeds."""
+    version, numbers, gauss = random.getstate()
+    numpy = np.random.get_state(legacy=False)
+    assert isinstance(numpy, dict)
+    state: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "python": [version, list(numbers), gauss],
+        "numpy": [numpy["state"]["key"].tolist(), numpy["state"]["pos"], numpy["has_gauss"], numpy["gauss"]],
+    }
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
 
-    Raises:
-        RunFolderError: the checkpoint is damaged or belongs to another network.
-    """
-    if not path.is_file():
-        return Progress()
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(content["model"])
-        optimiser.load_state_dict(content["optimiser"])
-        return Progress(step=int(content["step"]), losses=[float(loss) for loss in content["losses"]])
-    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError, ValueError) as error:
-        raise RunFolderError(
-            "The checkpoint cannot be used.",
-            where=path,
-            received=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            fix="delete it to train this stage again from its beginning",
-        ) from error
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Sets every generator to a state of :func:`random_state`; those of GPUs that are not here are left out."""
+    torch.set_rng_state(state["torch"])
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    key, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state(("MT19937", np.array(key, dtype=np.uint32), position, has_gauss, gauss))
+    for device, each in enumerate(state.get("cuda", [])[: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(each, device)

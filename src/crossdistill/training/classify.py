@@ -8,11 +8,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from crossdistill import ranks
 from crossdistill.encoders import Encoder
 from crossdistill.pairs.items import Items
+from crossdistill.training.clock import phase
 from crossdistill.training.config import TrainConfig
 from crossdistill.training.log import TrainLog
-from crossdistill.training.loop import fit
+from crossdistill.training.loop import Task, choose_device, fit
+from crossdistill.training.precision import autocast
 
 
 class Classifier(nn.Module):
@@ -56,12 +59,20 @@ def train_classifier(
     model = Classifier(encoder, classes)
     wanted = torch.as_tensor(labels, dtype=torch.long)
 
-    def cross_entropy(numbers: Tensor, decoded: Tensor) -> Tensor:
-        chosen = wanted[numbers.cpu()].to(decoded.device)
-        images = items.modality.normalise(items.modality.augment(decoded))
-        return nn.functional.cross_entropy(model(images), chosen)
+    device = choose_device(config.device)
+    batch = min(config.batch_size, len(items))
+
+    def prepare(numbers: Tensor, decoded: Tensor) -> tuple[Tensor, ...]:
+        return items.modality.normalise(items.modality.augment(decoded)), wanted[numbers.cpu()].to(device)
+
+    def cross_entropy(images: Tensor, chosen: Tensor) -> Tensor:
+        with phase("forward"), autocast(config.precision, device):
+            logits = model(images)
+        with phase("objective"):
+            # Ranks may have parts that differ by an item; the mean over the ranks is that over the batch.
+            return nn.functional.cross_entropy(logits.float(), chosen, reduction="sum") * ranks.world() / batch
 
     # The projection head takes no part; without gradients the optimiser leaves it alone.
     encoder.head.requires_grad_(False)
-    fit(model, cross_entropy, items, config, title=title, log=log, checkpoint=checkpoint)
+    fit(Task(title, model, model, prepare, cross_entropy), items, config, log=log, checkpoint=checkpoint)
     return model.cpu().eval()

@@ -7,20 +7,23 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from crossdistill.bank import SourceViews
+from crossdistill.bank import BankRows, SourceViews
 from crossdistill.encoders import Encoder
 from crossdistill.objectives import Objective, TeacherColumns
 from crossdistill.pairs.items import Items
+from crossdistill.training.clock import phase
 from crossdistill.training.config import TrainConfig
 from crossdistill.training.gradient_cache import embed_in_parts
+from crossdistill.training.guards import CollapseGuard
 from crossdistill.training.log import TrainLog
-from crossdistill.training.loop import Monitor, choose_device, fit
+from crossdistill.training.loop import Monitor, Task, choose_device, fit
+from crossdistill.training.precision import autocast
 
 
 def distil(
     student: Encoder,
     items: Items,
-    teacher_embeddings: Tensor,
+    teacher_embeddings: Tensor | BankRows,
     ids: Tensor,
     objective: Objective,
     config: TrainConfig,
@@ -47,26 +50,32 @@ def distil(
         monitor: measures the student on held-out pairs after an epoch.
         views: of the source items; each step then draws one of them for each pair, instead of the source as it is.
     """
-
     device = choose_device(config.device)
     objective.to(device).prepare(_columns(teacher_embeddings, ids, device))
     at_once = config.embed_at_once or config.batch_size
+    collapse = CollapseGuard(title)
 
-    def paired_loss(numbers: Tensor, decoded: Tensor) -> Tensor:
+    def prepare(numbers: Tensor, decoded: Tensor) -> tuple[Tensor, ...]:
         chosen = numbers.cpu()
         teacher, placement = (teacher_embeddings[chosen], None) if views is None else views.draw(chosen)
-        teacher = teacher.to(decoded.device)
         images = items.modality.normalise(items.modality.augment(decoded, placement))
-        embedded = embed_in_parts(student, images, at_once, batch_norm=config.batch_norm)
-        loss: Tensor = objective(embedded, teacher, ids[chosen].to(images.device))
+        return images, teacher.to(device), ids[chosen].to(device)
+
+    def paired_loss(images: Tensor, teacher: Tensor, same: Tensor) -> Tensor:
+        with phase("forward"), autocast(config.precision, device):
+            embedded = embed_in_parts(student, images, at_once, batch_norm=config.batch_norm)
+        collapse.see(embedded, teacher)
+        with phase("objective"):
+            loss: Tensor = objective(embedded, teacher, same)
         return loss
 
-    trained = nn.ModuleDict({"student": student, "objective": objective})
-    fit(trained, paired_loss, items, config, title=title, log=log, checkpoint=checkpoint, monitor=monitor)
+    model = nn.ModuleDict({"student": student, "objective": objective})
+    task = Task(title, model, student, prepare, paired_loss)
+    fit(task, items, config, log=log, checkpoint=checkpoint, monitor=monitor, health=collapse.measure)
     return student.cpu().eval()
 
 
-def _columns(embeddings: Tensor, ids: Tensor, device: torch.device) -> TeacherColumns:
+def _columns(embeddings: Tensor | BankRows, ids: Tensor, device: torch.device) -> TeacherColumns:
     """The whole pair set for the objective, on the GPU where it takes up to half of what is free there."""
     columns = TeacherColumns(embeddings, ids)
     if device.type == "cuda" and embeddings.nbytes < torch.cuda.mem_get_info(device)[0] / 2:

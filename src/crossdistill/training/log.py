@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from crossdistill.files import storage_errors, write_text
+from crossdistill import ranks
+from crossdistill.files import storage_errors, write_json, write_text
+from crossdistill.training.trackers import Tracker
 
 
 class TrainLog:
-    """The lines of one training (``stage``) in the run's common file.
+    """The lines of one training (``stage``) in the run's common file. Only the first rank writes.
 
     Args:
         path: of ``train.jsonl``.
         stage: which training: ``pretrain``, ``distil/cmcd``, ...
+        trackers: are told the numbers of the same lines.
     """
 
-    def __init__(self, path: Path, stage: str) -> None:
+    def __init__(self, path: Path, stage: str, trackers: Sequence[Tracker] = ()) -> None:
         self.path = path
         self.stage = stage
+        self._trackers = trackers
 
-    def rewind(self, step: int) -> None:
+    def begin(self, step: int) -> None:
         """Drops this stage's lines after ``step``: a resumed training writes them again."""
+        if not ranks.is_first():
+            return
         if self.path.is_file():
             kept = [line for line in _lines(self.path) if line["stage"] != self.stage or line["step"] <= step]
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        for tracker in self._trackers:
+            tracker.begin(self.stage, step)
+
+    def profile(self, summary: dict[str, Any]) -> None:
+        """Writes where the time of the steps went, to ``profile/STAGE.json``."""
+        if ranks.is_first():
+            write_json(self.path.parent / "profile" / f"{self.stage.replace('/', '-')}.json", summary)
 
     def add(self, kind: str, epoch: int, step: int, values: dict[str, Any]) -> None:
-        """Appends a line; ``kind`` is ``step`` or ``epoch``."""
+        """Appends a line; ``kind`` is ``step``, ``epoch``, or ``skip`` for a step that could not be taken."""
+        if not ranks.is_first():
+            return
+        numbers = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
+        for tracker in self._trackers:
+            named = {f"{kind}/{name}" if kind != "step" else name: value for name, value in numbers.items()}
+            tracker.add(self.stage, step, named)
         line = json.dumps({"stage": self.stage, "kind": kind, "epoch": epoch, "step": step, **values})
         with storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)

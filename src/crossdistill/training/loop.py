@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from crossdistill import ranks
 from crossdistill.console import track
-from crossdistill.errors import ConfigError, StoppedError, TrainingError
+from crossdistill.draws import share_of_batch
+from crossdistill.errors import ConfigError, StoppedError
 from crossdistill.pairs.items import Items
-from crossdistill.training.batches import StepSampler, load_batches, seed_step
-from crossdistill.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from crossdistill.training.batches import Batch, StepSampler, load_batches, seed_batch
+from crossdistill.training.clock import StepClock, phase, running
 from crossdistill.training.config import TrainConfig
+from crossdistill.training.guards import memory_errors
 from crossdistill.training.interruption import stop_requests
 from crossdistill.training.log import TrainLog
-from crossdistill.training.optimiser import build_optimiser, learning_rate
+from crossdistill.training.parallel import Loss, ParallelStep, share_norms
+from crossdistill.training.resolution import check_resolutions, resized
+from crossdistill.training.sharding import Sharding, check_sharding
+from crossdistill.training.state import TrainState
 
-StepLoss = Callable[[Tensor, Tensor], Tensor]
-"""Item numbers ``(B,)`` and the decoded items ``(B, *shape)`` to a scalar loss. It augments them as it needs."""
+Prepare = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+"""Item numbers ``(B,)`` and the decoded items ``(B, *shape)`` to what the loss takes: first of all the augmented and
+normalised items. Draws random numbers through :mod:`crossdistill.draws`; no gradient goes through it."""
 
 Monitor = Callable[[], dict[str, float]]
-"""Measures something on held-out data at the end of an epoch."""
+"""Measures something at the end of an epoch."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained, and by what.
+
+    Attributes:
+        title: for the progress bar and for messages.
+        model: all whose parameters are trained and whose state is saved.
+        result: the part of it that is wanted in the end; averaged, compiled and kept at its best where that is set.
+        prepare: everything before the network.
+        loss: the network and the objective: the loss of one batch, of all ranks' rows together or their mean.
+    """
+
+    title: str
+    model: nn.Module
+    result: nn.Module
+    prepare: Prepare
+    loss: Loss
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` takes an accelerator where there is one.
+    """The device called ``name``; ``auto`` takes an accelerator where there is one, each rank its own.
 
     Raises:
         ConfigError: no such device here.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and ranks.launched() and torch.cuda.is_available():
+        name = ranks.own_gpu()
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -46,94 +74,124 @@ def choose_device(name: str) -> torch.device:
 
 
 def fit(
-    model: nn.Module,
-    step_loss: StepLoss,
+    task: Task,
     items: Items,
     config: TrainConfig,
     *,
-    title: str,
     log: TrainLog | None = None,
     checkpoint: Path | None = None,
     monitor: Monitor | None = None,
+    health: Monitor | None = None,
 ) -> None:
-    """Trains ``model`` in place; goes on from ``checkpoint`` where there is one.
+    """Trains ``task.model`` in place; goes on from ``checkpoint`` where there is one.
 
     Args:
-        model: whose parameters are trained; ``step_loss`` uses it.
-        step_loss: the loss of one batch.
+        task: what is trained.
         items: what is trained on.
         config: settings; the whole course of the training follows from them and the data.
-        title: for the progress bar and for messages.
         log: where epochs and some steps are written.
-        checkpoint: file to write after each epoch and when interrupted; None keeps no state.
-        monitor: called in eval mode at the end of every ``config.monitor_every`` epochs and of the last one.
+        checkpoint: folder for states after each epoch and when interrupted; None keeps no state.
+        monitor: called in eval mode at the end of every ``config.monitor_every`` epochs and of the last one. What it
+            calls ``val_mrr`` decides on early stopping and on the best weights.
+        health: called at the end of each epoch; cheap.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: losses or gradients stay not finite, or the memory does not suffice.
         StoppedError: SIGINT or SIGTERM came; the state is in ``checkpoint``.
     """
     device = choose_device(config.device)
-    model.to(device).to(memory_format=torch.channels_last)
-    optimiser = build_optimiser(model, config)
-    progress = load_checkpoint(checkpoint, model, optimiser) if checkpoint is not None else Progress()
+    if ranks.world() > config.batch_size:
+        raise ConfigError("There are more processes than items in a batch.", where="train.batch_size",
+                          expected=f"{ranks.world()} or more", received=config.batch_size)  # fmt: skip
+    spread = config.parallel == "fsdp" and ranks.world() > 1
+    # Parameters that are spread over ranks are divided as they lie in memory.
+    layout = torch.channels_last if config.channels_last and not spread else torch.contiguous_format
+    task.model.to(device).to(memory_format=layout)
+    check_resolutions(task.result, items, config, device)
+    share_norms(task.model, device)
+    sharding = None
+    if spread:
+        check_sharding(task.result, config)
+        sharding = Sharding(task.model, task.result, device)
+    state = TrainState(task, config, device, sharding)
+    step_loss = ParallelStep(task.model, task.loss, device, sharding)
+    state.restore(checkpoint)
+    if config.compile:
+        getattr(task.result, "backbone", task.result).compile()
     if log is not None:
-        log.rewind(progress.step)
-    sampler = StepSampler(len(items), config.batch_size, config.epochs, config.seed, first_step=progress.step)
+        log.begin(state.step)
+    sampler = StepSampler(
+        len(items), config.batch_size, config.epochs, config.seed, first_step=state.step, accumulate=config.accumulate
+    )
     per_epoch, total = sampler.steps_per_epoch, sampler.total_steps
+    clock = StepClock(device) if config.profile else None
+
+    def backward(batches: list[Batch], step: int) -> float:
+        """Gradients of one step, and its loss."""
+        value = 0.0
+        for number, (numbers, decoded) in enumerate(batches):
+            more = number + 1 < len(batches)
+            batch = step * sampler.accumulate + number
+            with phase("augmentation"), torch.no_grad():
+                seed_batch(config.seed, batch)
+                with share_of_batch(sampler.part.start, len(numbers), sampler.batch_size):
+                    prepared = task.prepare(numbers.to(device), decoded.to(device))
+                prepared = resized(prepared, config.size_at(step, total))
+                if ranks.rank():
+                    seed_batch(config.seed, batch, ranks.rank())
+            with memory_errors(config, task.title), step_loss.batch(more):
+                loss = step_loss(*prepared) / len(batches)
+                with phase("backward"):
+                    state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # untyped in torch
+            value += float(loss.detach())
+        return value
 
     started = time.monotonic()
-    model.train()
-    with stop_requests() as stop, track(title, total, progress.step) as task:
-        for numbers, decoded in load_batches(items, sampler, config.workers):
-            epoch, rate = progress.step // per_epoch, learning_rate(progress.step, total, config)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            seed_step(config.seed, progress.step)
-            loss = step_loss(numbers.to(device), decoded.to(device))
-            value = float(loss.detach())
-            if not math.isfinite(value):
-                raise TrainingError(
-                    "The loss is not finite.",
-                    where=f"{title}, epoch {epoch + 1}, step {progress.step + 1} of {total}",
-                    received=f"loss {value} at learning rate {rate:.2e}",
-                    fix="lower train.lr, raise the objective's temperature, or set train.clip_norm: 1.0",
-                )
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-            if config.clip_norm is not None:
-                nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-            optimiser.step()
-
-            progress.step += 1
-            progress.losses.append(value)
-            task.advance(status=f"loss {value:.3f}")
-            if log is not None and progress.step % config.log_every == 0:
-                log.add("step", epoch + 1, progress.step, {"loss": value, "lr": rate})
-            if progress.step % per_epoch == 0:
-                last = progress.step == total
-                measured = _measure(model, monitor) if last or (epoch + 1) % config.monitor_every == 0 else {}
+    epoch = state.begin_epoch(per_epoch)
+    with stop_requests() as stop, running(clock), track(task.title, total, state.step) as bar:
+        batches: list[Batch] = []
+        for batch in load_batches(items, sampler, config.workers) if not state.ended else ():
+            batches.append(batch)
+            if len(batches) < sampler.accumulate:
+                continue
+            state.before_step()
+            value = backward(batches, state.step)
+            batches = []
+            with phase("waiting"):
+                summed, stopping = ranks.add_up([value, float(stop.signal_name is not None)])
+                value = summed / ranks.world()
+            with phase("optimiser"):
+                skipped = state.step_optimiser(value, total)
+            if clock is not None:
+                clock.end_step()
+            bar.advance(status=f"loss {value:.3f}")
+            if log is not None and skipped is not None:
+                log.add("skip", epoch + 1, state.step, skipped)
+            elif log is not None and state.step % config.log_every == 0:
+                log.add("step", epoch + 1, state.step, {"loss": value, "lr": state.rate})
+            if state.step % per_epoch == 0:
+                last = state.step == total
+                measured = health() if health is not None else {}
+                if last or (epoch + 1) % config.monitor_every == 0:
+                    measured |= state.measure(monitor)
                 if log is not None:
-                    mean = sum(progress.losses) / len(progress.losses)
                     seconds = round(time.monotonic() - started, 3)
-                    log.add("epoch", epoch + 1, progress.step, {"loss": mean, **measured, "seconds": seconds})
-                progress.losses.clear()
-                if checkpoint is not None:
-                    save_checkpoint(checkpoint, progress, model, optimiser)
-            if stop.signal_name is not None:
-                if checkpoint is not None:
-                    save_checkpoint(checkpoint, progress, model, optimiser)
+                    log.add("epoch", epoch + 1, state.step, {**state.mean_loss(), **measured, "seconds": seconds})
+                state.end_epoch()
+                state.save(checkpoint)
+                epoch = state.begin_epoch(per_epoch)
+            elif config.checkpoint_every is not None and state.step % config.checkpoint_every == 0:
+                state.save(checkpoint)
+            if stopping:
+                state.save(checkpoint)
                 raise StoppedError(
-                    f"Stopped by {stop.signal_name}.",
-                    where=f"{title}, after step {progress.step} of {total}",
+                    f"Stopped by {stop.signal_name or 'a signal to another process'}.",
+                    where=f"{task.title}, after step {state.step} of {total}",
                     fix="run the same command again: it goes on from here",
                 )
-    model.eval()
-
-
-def _measure(model: nn.Module, monitor: Monitor | None) -> dict[str, float]:
-    if monitor is None:
-        return {}
-    model.eval()
-    measured = monitor()
-    model.train()
-    return measured
+            if state.ended:
+                break
+    state.finish()
+    if clock is not None and log is not None:
+        log.profile(clock.summary())
+    task.model.eval()

@@ -12,10 +12,12 @@ from crossdistill.encoders.head import build_head
 from crossdistill.modalities import Modality
 from crossdistill.objectives import InfoNCE
 from crossdistill.pairs.items import Items
+from crossdistill.training.clock import phase
 from crossdistill.training.config import PretrainConfig
 from crossdistill.training.gradient_cache import embed_in_parts
 from crossdistill.training.log import TrainLog
-from crossdistill.training.loop import fit
+from crossdistill.training.loop import Task, choose_device, fit
+from crossdistill.training.precision import autocast
 
 
 def new_source_encoder(config: PretrainConfig, modality: Modality) -> Encoder:
@@ -49,12 +51,19 @@ def pretrain(
     objective = InfoNCE(config.temperature)
     model = nn.ModuleDict({"encoder": encoder, "projection": projection})
 
-    def two_views(numbers: Tensor, decoded: Tensor) -> Tensor:
-        images = torch.cat([modality.normalise(modality.augment(decoded)) for _ in range(2)])
+    device = choose_device(config.device)
+
+    def two_views(numbers: Tensor, decoded: Tensor) -> tuple[Tensor, ...]:
+        return (torch.cat([modality.normalise(modality.augment(decoded)) for _ in range(2)]),)
+
+    def agreement(images: Tensor) -> Tensor:
         at_once = config.embed_at_once or len(images)
-        embedded = projection(embed_in_parts(encoder, images, at_once, batch_norm=config.batch_norm))
-        loss: Tensor = objective(embedded[: len(numbers)], embedded[len(numbers) :])
+        with phase("forward"), autocast(config.precision, device):
+            embedded = projection(embed_in_parts(encoder, images, at_once, batch_norm=config.batch_norm))
+        with phase("objective"):
+            first, second = embedded.chunk(2)
+            loss: Tensor = objective(first, second)
         return loss
 
-    fit(model, two_views, items, config, title="pretraining", log=log, checkpoint=checkpoint)
+    fit(Task("pretraining", model, encoder, two_views, agreement), items, config, log=log, checkpoint=checkpoint)
     return encoder.cpu().eval()

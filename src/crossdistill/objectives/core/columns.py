@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,6 +18,21 @@ from crossdistill.objectives.core.same_item import SameItem, SortedIds
 _CHUNK = 2048  # rows at once, where all of them are gone through
 
 
+class LazyRows(Protocol):
+    """A matrix ``(N, d)`` in host memory or anywhere else, whose rows are made when they are asked for."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """``(N, d)``."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the rows."""
+
+    def __getitem__(self, rows: slice | Tensor, /) -> Tensor:
+        """Some rows ``(n, d)`` on the CPU."""
+
+
 class TeacherColumns:
     """Frozen embeddings ``(N, d)`` with the identities of their source items, in memory or memory-mapped.
 
@@ -25,7 +41,7 @@ class TeacherColumns:
 
     Args:
         embeddings: ``(N, d)`` in float32, bfloat16, float16 or float64, of any length; a tensor, or an array such as
-            ``numpy.load(path, mmap_mode="r")`` gives.
+            ``numpy.load(path, mmap_mode="r")`` gives; or :class:`LazyRows`, such as those of a teacher bank.
         ids: identities of the source items, ``(N,)``; row numbers by default.
         sharded: under ``torch.distributed``, whether each rank holds its own part of the columns (with ids that are
             unique over all ranks) instead of all of them. A rank's part may be empty.
@@ -36,7 +52,7 @@ class TeacherColumns:
 
     def __init__(
         self,
-        embeddings: Tensor | NDArray[np.floating],
+        embeddings: Tensor | NDArray[np.floating] | LazyRows,
         ids: Tensor | NDArray[np.integer] | None = None,
         *,
         sharded: bool = False,
@@ -45,26 +61,27 @@ class TeacherColumns:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # about a read-only map: nothing here writes to it
                 embeddings = torch.from_numpy(embeddings)
-        if embeddings.ndim != 2 or not embeddings.is_floating_point():
+        if len(embeddings.shape) != 2 or not embeddings.dtype.is_floating_point:
             raise ValueError(f"columns are floating (N, d); received {embeddings.dtype} {tuple(embeddings.shape)}")
-        if not len(embeddings) and not sharded:
+        count = embeddings.shape[0]
+        if not count and not sharded:
             raise ValueError("columns need at least one row")
-        ids = torch.arange(len(embeddings)) if ids is None else check_ids(ids, len(embeddings), name="columns")
-        self.embeddings = embeddings.detach()
+        ids = torch.arange(count) if ids is None else check_ids(ids, count, name="columns")
+        self.embeddings: Tensor | LazyRows = embeddings.detach() if isinstance(embeddings, Tensor) else embeddings
         self.sharded = sharded
-        device = embeddings.device
+        self.device = device = embeddings.device if isinstance(embeddings, Tensor) else torch.device("cpu")
         self.ids = ids.to(device)
         self._sorted = SortedIds.of(self.ids)
-        length = torch.empty(len(embeddings), dtype=torch.float64, device=device)
+        length = torch.empty(count, dtype=torch.float64, device=device)
         # One buffer for all chunks: temporaries of this size, freed one by one, leave the heap in pieces.
-        buffer = torch.empty(min(_CHUNK, len(embeddings)), self.width, dtype=torch.float64, device=device)
-        for start in range(0, len(embeddings), _CHUNK):
+        buffer = torch.empty(min(_CHUNK, count), self.width, dtype=torch.float64, device=device)
+        for start in range(0, count, _CHUNK):
             chunk = self.embeddings[start : start + _CHUNK]
             torch.linalg.vector_norm(buffer[: len(chunk)].copy_(chunk), dim=1, out=length[start : start + _CHUNK])
         self._inverse_length = length.clamp_(min=epsilon_of(torch.float32)).reciprocal_()
 
     def __len__(self) -> int:
-        return len(self.embeddings)
+        return self.embeddings.shape[0]
 
     @property
     def width(self) -> int:
@@ -73,9 +90,14 @@ class TeacherColumns:
 
     def to(self, device: torch.device) -> TeacherColumns:
         """The same columns on a device."""
-        if device == self.embeddings.device:
+        if device == self.device:
             return self
-        return TeacherColumns(self.embeddings.to(device), self.ids, sharded=self.sharded)
+        if isinstance(self.embeddings, Tensor):
+            return TeacherColumns(self.embeddings.to(device), self.ids, sharded=self.sharded)
+        there = torch.empty(self.embeddings.shape, dtype=self.embeddings.dtype, device=device)
+        for start in range(0, len(self), _CHUNK):
+            there[start : start + _CHUNK] = self.embeddings[start : start + _CHUNK]
+        return TeacherColumns(there, self.ids, sharded=self.sharded)
 
     def tiles(self, size: int, like: Tensor) -> Iterator[Tensor]:
         """Unit rows ``(<= size, d)`` of each tile, in the type and on the device of ``like``.
@@ -107,7 +129,7 @@ class TeacherColumns:
         rows = torch.arange(len(self))
         if len(self) > share:
             rows = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))[:share].sort().values
-        rows = rows.to(self.embeddings.device)
+        rows = rows.to(self.device)
         unit = (self.embeddings[rows].double() * self._inverse_length[rows, None]).to(like)
         return gather(unit, row_counts(len(unit), like.device)) if self.sharded else unit
 

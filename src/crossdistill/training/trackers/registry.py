@@ -1,0 +1,24 @@
+"""Trackers by name."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from crossdistill import ranks
+from crossdistill.training.trackers.base import Tracker
+
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+TRACKERS: tuple[str, ...] = get_args(TrackerName)
+
+
+def open_trackers(names: tuple[TrackerName, ...], folder: Path, config: dict[str, Any]) -> list[Tracker]:
+    """The trackers of these names, each in the module of its name; none on other ranks than the first.
+
+    Raises:
+        MissingDependencyError: the package of one is not installed.
+    """
+    if not ranks.is_first():
+        return []
+    return [import_module(f"{__package__}.{name}").TRACKER.open(folder, config) for name in names]
