@@ -1,0 +1,184 @@
+"""The engine: what a step costs beside the network itself, how time and memory grow, and what processes share.
+
+python -m benchmarks.engine [--quick] [--json] [--parts step,pairs,bank,processes,options,device]
+
+``device`` is measured where there is a GPU, or on what ``--device`` names.
+
+Other packages: ``benchmarks.field.compare``. Start-up: ``benchmarks.startup``. Past this machine: ``benchmarks.scale``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.engine_device import OPTIONS
+from benchmarks.record import Measurement, at_least, at_most, below, save, show_table
+
+PARTS = ("step", "pairs", "bank", "processes", "options", "device")
+STUDENTS = ("resnet50", "vit_small_patch16_224")
+ROOT = Path(__file__).parents[1]
+
+
+def worker(part: str, threads: int, **settings: Any) -> dict[str, Any]:
+    """The answer of ``benchmarks.engine_worker`` in a process of its own."""
+    return in_process(["benchmarks.engine_worker", part, json.dumps(settings)], threads)
+
+
+def in_process(arguments: list[str], threads: int) -> dict[str, Any]:
+    """The JSON object that a module with some arguments prints last."""
+    command = [sys.executable, "-W", "ignore", "-m", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def step(quick: bool, threads: int) -> tuple[list[Measurement], dict[str, Any]]:
+    """A whole step of distillation against forward and backward of the same student on the same tensors."""
+    raw = worker("step", threads, batch=64 if quick else 256, rounds=1 if quick else 3)
+    return [at_most("step, whole against bare forward and backward", raw["whole"], raw["bare"], "s", 1.05)], raw
+
+
+def exponent(sizes: list[int], values: list[float]) -> float:
+    """The slope of a line through the logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+
+
+def pairs(quick: bool, threads: int) -> tuple[list[Measurement], dict[str, Any]]:
+    """Epoch time and peak memory of a distillation whose items are made when they are asked for."""
+    sizes = [500, 1000, 2000] if quick else [1000, 4000, 16000, 64000]
+    raw = {size: worker("pairs", threads, pairs=size) for size in sizes}
+    peaks = [raw[size]["peak_mib"] for size in sizes]
+    grown = exponent(sizes, [raw[size]["epoch"] for size in sizes])
+    return [
+        below("epoch time, exponent in the number of pairs", grown, 1.05, ""),
+        at_most(f"peak memory, {sizes[-1]} pairs against {sizes[0]}", peaks[-1], peaks[0], "MiB", 1.1),
+    ], {str(size): value for size, value in raw.items()}
+
+
+def bank(quick: bool, threads: int) -> tuple[list[Measurement], dict[str, Any]]:
+    """Building, checking and reading a packed matrix of 64 float16 numbers a row."""
+    sizes = [10**4, 10**5] if quick else [10**4, 10**5, 10**6, 10**7]
+    raw = {size: worker("bank", threads, rows=size) for size in sizes}
+    peaks = [raw[size]["peak_mib"] for size in sizes]
+    return [
+        below("bank, exponent of the build's time in its rows", exponent(sizes[1:] if not quick else sizes, [
+            raw[size]["build"] for size in (sizes[1:] if not quick else sizes)]), 1.05, ""),
+        at_most(f"bank, peak memory of {sizes[-1]} rows against {sizes[0]}", peaks[-1], peaks[0], "MiB", 1.1),
+        below(f"bank, reading 256 random rows of {sizes[-1]}", raw[sizes[-1]]["read_ms"], math.inf, "ms"),
+    ], {str(size): value for size, value in raw.items()}  # fmt: skip
+
+
+def processes(quick: bool) -> tuple[list[Measurement], dict[str, Any]]:
+    """Two processes of one thread against one of two, by the command line."""
+    raw: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        settings = worker("set", 1, folder=folder, pairs=256 if quick else 1024, quick=quick)
+        for name, count, threads in (("one", 1, 2), ("two", 2, 1)):
+            launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(count)] if count > 1 else []
+            command = [sys.executable, *launcher, "-m", "crossdistill", "distill", settings["config"],
+                       f"out={folder}/{name}"]  # fmt: skip
+            environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+            lines = [json.loads(line) for line in Path(f"{folder}/{name}/train.jsonl").read_text().splitlines()]
+            seconds = [line["seconds"] for line in lines if line["kind"] == "epoch"]
+            raw[name] = min(np.diff(seconds).tolist())  # the first epoch warms up
+    speed = at_least("two processes of one thread against one of two", 1 / raw["two"], 1 / raw["one"], "epochs/s", 0.9)
+    return [speed], raw
+
+
+def options(quick: bool, threads: int) -> tuple[list[Measurement], dict[str, Any]]:
+    """The effect of each option on the time of a step; on this machine, to be measured and not assumed."""
+    chosen: dict[str, dict[str, Any]] = {
+        "plain": {}, "channels_last: false": {"channels_last": False}, "precision: bf16": {"precision": "bf16"},
+        "ema": {"ema": 0.99}, "clip_norm": {"clip_norm": 1.0},
+    }  # fmt: skip
+    if not quick:
+        chosen["compile"] = {"compile": True}
+    raw = worker("options", threads, batch=64, settings=chosen)
+    plain = raw["plain"]
+    return [recorded(f"step with {name}", value, plain, "s") for name, value in raw.items() if name != "plain"], raw
+
+
+def device(quick: bool, threads: int, name: str) -> tuple[list[Measurement], dict[str, Any]]:
+    """Larger students at 224 pixels: throughput, utilisation, the objective's share, and what each option brings."""
+    small = quick or name == "cpu"
+    raw = {}
+    for backbone in STUDENTS:
+        settings = {
+            "backbone": backbone, "size": 224, "batch": 8 if small else 256, "steps": 2 if small else 12, "name": name,
+            "options": ["float32", "bf16"] if small else list(OPTIONS), "side": 1024 if small else 8192,
+        }  # fmt: skip
+        raw[backbone] = in_process(["benchmarks.engine_device", json.dumps(settings)], threads)
+    found = []
+    for backbone, each in raw.items():
+        plain = each["options"]["float32"]["items_a_second"]
+        for option, value in each["options"].items():
+            kind = "bf16" if option.startswith("bf16") else "float32"
+            where = f"{backbone} at 224, {option}"
+            found += [
+                recorded(f"{where}: throughput against float32", value["items_a_second"], plain, "items/s"),
+                recorded(f"{where}: operations against one large product", value["operations_a_second"] / 1e12,
+                         each["product_rate"][kind] / 1e12, "TFLOP/s"),
+                below(f"{where}: the objective's share of a step", value["phases"]["objective"], math.inf, ""),
+            ]  # fmt: skip
+    return found, raw
+
+
+def recorded(name: str, value: float, reference: float, unit: str) -> Measurement:
+    """A measurement without a target."""
+    return Measurement(name=name, value=value, unit=unit, reference=reference, target="recorded", holds=True)
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--parts", default=None, help="comma-separated")
+    parser.add_argument("--device", default="cuda", help="of the part device (default: %(default)s)")
+    arguments = parser.parse_args()
+    parts = (arguments.parts or ("step,bank" if arguments.quick else ",".join(PARTS))).split(",")
+    unknown = sorted(set(parts) - set(PARTS))
+    if unknown:
+        parser.error(f"--parts: expected some of {','.join(PARTS)}; received {','.join(unknown)}")
+    measure: dict[str, Callable[[bool, int], tuple[list[Measurement], dict[str, Any]]]] = {
+        "step": step, "pairs": pairs, "bank": bank, "options": options,
+        "processes": lambda quick, _: processes(quick),
+        "device": lambda quick, threads: device(quick, threads, arguments.device),
+    }  # fmt: skip
+    found: list[Measurement] = []
+    raw: dict[str, Any] = {}
+    for part in parts:
+        if part == "device" and arguments.device.startswith("cuda") and not torch.cuda.is_available():
+            print("no GPU here: the part device is left out (--device cpu shows that it works)", file=sys.stderr)
+            continue
+        measured, raw[part] = measure[part](arguments.quick, arguments.threads)
+        for each in measured:
+            each.show(arguments.json)
+        found += measured
+    if not arguments.json:
+        show_table(found)
+    if not arguments.quick:
+        suffix = "" if arguments.parts is None else f"-{'-'.join(parts)}"
+        save(
+            f"engine{suffix}",
+            {"threads": arguments.threads, "measurements": [vars(each) for each in found], "raw": raw},
+        )
+
+
+if __name__ == "__main__":
+    main()
