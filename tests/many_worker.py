@@ -1,6 +1,7 @@
 """What a rank of the tests in test_many.py runs: the command line, with something going wrong where wanted.
 
-``FAULT``: ``kill:RANK:STEP`` kills a rank at a step, ``nan:RANK:STEP`` makes its loss not a number there.
+``FAULT``: ``kill:RANK:STEP`` kills a rank at a step, ``nan:RANK:STEP`` makes its loss not a number there; in the first
+attempt, or once where ``KILL_ONCE`` names a file to remember it by.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 
 import torch
 
@@ -24,7 +26,11 @@ if fault:
         """The objective's, until the fault."""
         global calls
         calls += 1
-        if calls == step and int(os.environ["RANK"]) == rank and os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0":
+        once = os.environ.get("KILL_ONCE")
+        first = not Path(once).exists() if once else os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
+        if calls == step and int(os.environ["RANK"]) == rank and first:
+            if once:
+                Path(once).touch()
             if fault == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             return original(self, batch) * float("nan")

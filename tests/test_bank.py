@@ -368,6 +368,48 @@ class TestManyProcesses:
         monkeypatch.setattr(packed, "check_structure", late)
         assert open_bank(tmp_path).matrix.shape == (200, 96)
 
+    def test_a_build_that_was_removed_while_it_slept_writes_nothing_into_the_next(self, tmp_path: Path) -> None:
+        place = packed.Place(tmp_path / "bank", "embeddings")
+
+        def plan(key: str) -> Description:
+            return Description(key=key, rows=192, width=4, dtype="float32", about={}, shards=cut(0, 192, 64))
+
+        def other() -> None:
+            """Somebody gives the command that messages name, for another teacher, and is killed after a shard."""
+            shutil.rmtree(place.folder)
+
+            def stops(start: int, stop: int) -> Iterator[Tensor]:
+                if start:
+                    raise KeyboardInterrupt
+                yield torch.full((stop - start, 4), 2.0)
+
+            with pytest.raises(KeyboardInterrupt):
+                build_packed(place, plan("other"), None, stops, "")
+
+        def slow(start: int, stop: int) -> Iterator[Tensor]:
+            if start == 64:
+                other()
+            yield torch.full((stop - start, 4), 1.0)
+
+        build_packed(place, plan("own"), None, slow, "")
+        build_packed(place, plan("other"), None, lambda start, stop: [torch.full((stop - start, 4), 2.0)], "")
+        opened = packed.Packed.open(place, "all")
+        assert opened.description.key == "other"
+        assert torch.equal(opened.matrix, torch.full((192, 4), 2.0))
+
+    def test_what_is_being_built_by_others_is_not_to_be_deleted(self, tmp_path: Path) -> None:
+        place = packed.Place(tmp_path / "bank", "embeddings")
+        plans = [
+            Description(key=key, rows=64, width=4, dtype="float32", about={}, shards=cut(0, 64, 64)) for key in "ab"
+        ]
+
+        def meanwhile(start: int, stop: int) -> Iterator[Tensor]:
+            with pytest.raises(RunFolderError, match=r"is being built(.|\n)*wait for the processes"):
+                build_packed(place, plans[1], None, meanwhile, "")
+            yield torch.zeros(64, 4)
+
+        build_packed(place, plans[0], None, meanwhile, "")
+
     @pytest.mark.parametrize("world", [2, 3])
     def test_ranks_of_one_run_share_the_work(self, many: Path, whole: Path, tmp_path: Path, world: int) -> None:
         script, log = Path(__file__).parent / "bank_worker.py", tmp_path / "log"

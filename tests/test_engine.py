@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from crossdistill.objectives.core import Batch
 from crossdistill.pairs import open_pairs
 from crossdistill.pairs.items import Items
 from crossdistill.pairs.patience import time_limit
-from crossdistill.training import TrainConfig, TrainLog, distil
+from crossdistill.training import TrainLog, distil
 from crossdistill.training.average import WeightAverage
 from crossdistill.training.checkpoint import Checkpoints
 from crossdistill.training.guards import (
@@ -48,58 +47,12 @@ from crossdistill.training.guards import (
 from crossdistill.training.optimiser import Freezer, build_optimiser, learning_rate
 from crossdistill.training.state import TrainState
 from crossdistill.training.trackers import open_trackers
-
-MODALITY = Image(size=32, channels=1, mean=(0.5,), std=(0.5,), interpolation="bilinear")
-CONFIG = TrainConfig(epochs=3, batch_size=12, lr=2e-3, log_every=1, device="cpu")
-
-
-class Bench:
-    """A small distillation with chosen teacher embeddings."""
-
-    def __init__(self, manifest: Path, folder: Path, backbone: str = "test_resnet") -> None:
-        self.folder = folder
-        self.items = Items.of(open_pairs(str(manifest)), range(40), "target", MODALITY)
-        torch.manual_seed(0)
-        self.teacher = torch.randn(40, 16)
-        torch.manual_seed(1)
-        self.initial = build_student(StudentConfig(backbone=backbone), MODALITY, 16)
-
-    def run(self, name: str, config: TrainConfig, objective: Objective | None = None, **options: Any) -> Encoder:
-        return distil(
-            copy.deepcopy(self.initial), self.items, self.teacher, torch.arange(40), objective or CMCD(0.1), config,
-            log=TrainLog(self.folder / f"{name}.jsonl", "distil"), checkpoint=self.folder / name, **options,
-        )  # fmt: skip
-
-    def lines(self, name: str, kind: str) -> list[dict[str, Any]]:
-        found = [json.loads(line) for line in (self.folder / f"{name}.jsonl").read_text().splitlines()]
-        return [line for line in found if line["kind"] == kind]
+from engine_bench import CONFIG, MODALITY, Bench, StopAt, changed, terminate
 
 
 @pytest.fixture
 def bench(manifest: Path, tmp_path: Path) -> Bench:
     return Bench(manifest, tmp_path)
-
-
-def changed(**settings: Any) -> TrainConfig:
-    return TrainConfig(**{**CONFIG.model_dump(), **settings})
-
-
-class StopAt(CMCD):
-    """Asks for a stop, or breaks down, at its n-th call."""
-
-    def __init__(self, call: int, action: Callable[[], None]) -> None:
-        super().__init__(0.1)
-        self.left, self.action = call, action
-
-    def loss(self, batch: Batch) -> Tensor:
-        self.left -= 1
-        if self.left == 0:
-            self.action()
-        return super().loss(batch)
-
-
-def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class TestShares:
@@ -220,7 +173,7 @@ class TestAccumulation:
         original = TrainState.step_optimiser
 
         def keep(state: TrainState, loss: float, total: int) -> Any:
-            gradients.append([p.grad.clone() for p in state._parameters if p.grad is not None])
+            gradients.append([p.grad.clone() for kind in state._trained for p in kind if p.grad is not None])
             return original(state, loss, total)
 
         monkeypatch.setattr(TrainState, "step_optimiser", keep)
@@ -387,10 +340,10 @@ class TestGuards:
     def test_exhausted_memory_names_the_settings_that_help(self, error: Exception) -> None:
         with (
             pytest.raises(TrainingError, match=r"embed_at_once: 6(.|\n)*bf16(.|\n)*batch_size: 6"),
-            memory_errors(CONFIG, "distilling"),
+            memory_errors(CONFIG, "distilling", "train", 12),
         ):
             raise error
-        with pytest.raises(RuntimeError, match="another matter"), memory_errors(CONFIG, "distilling"):
+        with pytest.raises(RuntimeError, match="another matter"), memory_errors(CONFIG, "distilling", "train", 12):
             raise RuntimeError("another matter")
 
     def test_effective_rank_and_uniformity_of_known_clouds(self) -> None:

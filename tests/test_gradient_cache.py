@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from crossdistill.errors import ConfigError
 from crossdistill.objectives import CMCD
 from crossdistill.training.gradient_cache import embed_in_parts
+from crossdistill.training.shared_norm import SharedBatchNorm
 
 
 def network(*middle: nn.Module) -> nn.Module:
@@ -105,3 +106,14 @@ def test_without_gradients_it_is_the_encoder() -> None:
     encoder = network()
     with torch.no_grad():
         torch.testing.assert_close(embed_in_parts(encoder, ITEMS, 3), encoder(ITEMS))
+
+
+def test_what_is_embedded_once_more_is_normalised_over_all_ranks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch leaves its modes in a backward pass; without the mode the second embedding would be of one rank alone."""
+    sums: list[int] = []
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda moments: sums.append(moments.numel()))
+    encoder = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    with SharedBatchNorm():
+        embed_in_parts(encoder, torch.randn(6, 4), 3, batch_norm="per_part").square().sum().backward()
+    forward, backward = 2 * 3 + 1, 2 * 3  # numbers a layer sends: moments and their count, and two sums
+    assert sums == [forward] * 2 + [forward, backward] * 2

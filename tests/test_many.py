@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -132,6 +133,66 @@ def test_a_killed_rank_ends_all_and_the_run_goes_on_to_the_same_bits(config: Pat
     assert code == 0, said
     weights = [(out / "student" / "model.safetensors").read_bytes() for out in (whole, cut, elastic)]
     assert weights[0] == weights[1] == weights[2]
+
+
+@pytest.mark.slow
+def test_a_checkpoint_serves_any_number_of_processes(config: Path, folder: Path) -> None:
+    """Spread over two ranks or whole on one, and while a part of the network has no optimiser state yet."""
+    settings = ["baselines=[]", "views.count=0", "train.checkpoint_every=1", "train.accumulate=1",
+                "train.parallel=fsdp", "train.freeze=[backbone.*]", "train.freeze_epochs=2"]  # fmt: skip
+    whole = folder / "whole-any"
+    assert run(1, "distill", str(config), f"out={whole}", *settings)[0] == 0
+    single = {"RANK": "0", "TORCHELASTIC_RESTART_COUNT": "0"}
+    for before, after, more in ((2, 2, {}), (2, 1, {}), (1, 2, single)):
+        cut = folder / f"any-{before}-{after}"
+        code, _ = run(before, "distill", str(config), f"out={cut}", *settings, FAULT="kill:0:5", **more)
+        assert code != 0
+        code, said = run(after, "distill", str(config), f"out={cut}", *settings)
+        assert code == 0, said
+        assert losses(cut) == pytest.approx(losses(whole), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_fsdp_leaves_what_is_trained_beside_the_encoder_on_every_rank(config: Path, folder: Path) -> None:
+    settings = ["baselines=[]", "views.count=0", "train.accumulate=1", "train.clip_norm=0.5", "objective=crd"]
+    outs = [folder / f"beside-{name}" for name in ("1", "fsdp")]
+    for processes, out, extra in zip((1, 2), outs, ([], ["train.parallel=fsdp"]), strict=True):
+        code, said = run(processes, "distill", str(config), f"out={out}", *settings, *extra)
+        assert code == 0, said
+    assert losses(outs[1]) == pytest.approx(losses(outs[0]), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_parts_of_uneven_shares_normalise_together(config: Path, folder: Path) -> None:
+    settings = ["baselines=[]", "views.count=0", "train.accumulate=1", "student.backbone=test_resnet",
+                "train.batch_size=5", "train.embed_at_once=2", "train.batch_norm=per_part"]  # fmt: skip
+    code, said = run(2, "distill", str(config), f"out={folder / 'uneven'}", *settings)
+    assert code == 0, said
+
+
+@pytest.mark.slow
+def test_machines_meet_again_after_a_restart(config: Path, folder: Path) -> None:
+    """Two launchers on one machine: only the one whose process died counts a restart."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    out = folder / "machines"
+    settings = ["distill", str(config), f"out={out}", "baselines=[]", "views.count=0", "train.checkpoint_every=1"]
+    launchers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", "--max-restarts",
+             "2", "--rdzv-id", "7", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}",
+             "--rdzv-conf", f"is_host={int(node == 0)}", str(WORKER), *settings],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "FAULT": "kill:1:4", "CROSSDISTILL_RANK_TIMEOUT": "60",
+                 "KILL_ONCE": str(folder / "machine-died")},
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        )
+        for node in range(2)
+    ]  # fmt: skip
+    said = [launcher.communicate(timeout=240)[0] for launcher in launchers]
+    assert [launcher.returncode for launcher in launchers] == [0, 0], "\n".join(said)
+    assert (folder / "machine-died").is_file()
+    assert (out / "student" / "model.safetensors").is_file()
 
 
 def test_what_is_not_finite_on_one_rank_is_skipped_on_all(config: Path, folder: Path) -> None:

@@ -228,7 +228,7 @@ class TestDistillation:
         assert f"going on from {older.name}, the last good one" in said
         for path in (newest, older):
             path.write_bytes(path.read_bytes()[:-100])
-        with pytest.raises(RunFolderError, match="delete this folder"):
+        with pytest.raises(RunFolderError, match="move this folder away"):
             distillation.run("a", CONFIG)
 
     def test_monitors_in_eval_mode(self, distillation: Distillation) -> None:

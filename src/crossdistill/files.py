@@ -19,11 +19,13 @@ _SLACK = 1 << 20  # bytes left for others
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turns an operating system's refusal to write ``path`` into a :class:`StorageError`."""
+def storage_errors(path: Path, but: type[OSError] | tuple[()] = ()) -> Iterator[None]:
+    """Turns an operating system's refusal to write ``path`` into a :class:`StorageError`, ``but`` one kind of it."""
     try:
         yield
     except OSError as error:
+        if isinstance(error, but):
+            raise
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             problem, fix = "The disk is full.", "free some space and run the same command again: it goes on"
         elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):

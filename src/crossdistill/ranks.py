@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -17,10 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import distributed
+from torch.distributed import DistStoreError
 from torch.distributed.distributed_c10d import PrefixStore, Store, _get_default_store
 from torch.distributed.rendezvous import rendezvous
 
-from crossdistill.errors import ConfigError
+from crossdistill.errors import ConfigError, TrainingError
 
 Result = TypeVar("Result")
 
@@ -42,12 +44,65 @@ def start() -> None:
     """
     if not launched() or distributed.is_initialized():
         return
-    limit = timedelta(seconds=float(os.environ.get("CROSSDISTILL_RANK_TIMEOUT", "1800")))
+    limit = _patience()
     notes, number, count = next(rendezvous("env://", timeout=limit))
-    # torchrun's store outlives the processes: what an earlier attempt left there, addresses too, is not for us.
-    notes = PrefixStore(f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", notes)
+    notes = PrefixStore(f"attempt/{meet(notes, number, count, limit)}", notes)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     distributed.init_process_group(backend, store=notes, rank=number, world_size=count, timeout=limit)
+
+
+def _patience() -> timedelta:
+    """How long a rank waits for the others inside a step."""
+    text = os.environ.get("CROSSDISTILL_RANK_TIMEOUT", "1800")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise ConfigError("The time limit is no number of seconds.", where="environment, CROSSDISTILL_RANK_TIMEOUT",
+                          expected="more than 0, such as 1800", received=text)  # fmt: skip
+    return timedelta(seconds=seconds)
+
+
+def meet(notes: Store, number: int, count: int, limit: timedelta) -> str:
+    """A name for this attempt that all ranks know and no earlier attempt had.
+
+    torchrun's store outlives the processes, so that notes of an earlier attempt, addresses among them, may lie there;
+    and its own count of restarts differs from machine to machine. So every rank leaves a word that nobody used before,
+    and the first answers it with the name until all have confirmed it.
+
+    Raises:
+        TrainingError: not all ranks come within the limit.
+    """
+    own = uuid.uuid4().hex
+    if number:
+        notes.set(f"meet/{number}", own)
+        try:
+            notes.wait([f"meet/{own}"], limit)
+        except DistStoreError as error:
+            raise TrainingError(
+                "The first process has not come.", where=f"process {number} of {count}",
+                received=f"no answer within {limit.total_seconds():g} s",
+                fix="see what it says; all have to be started with the same command",
+            ) from error  # fmt: skip
+        name = notes.get(f"meet/{own}").decode()
+        notes.set(f"met/{name}/{number}", "1")
+        return name
+    deadline, missing = time.monotonic() + limit.total_seconds(), set(range(1, count))
+    while missing:
+        for each in sorted(missing):
+            if notes.check([f"meet/{each}"]):
+                notes.set(f"meet/{notes.get(f'meet/{each}').decode()}", own)
+            if notes.check([f"met/{own}/{each}"]):
+                missing.discard(each)
+        if missing and time.monotonic() > deadline:
+            raise TrainingError(
+                "Some processes have not come.", where=f"process 0 of {count}",
+                expected=f"all within {limit.total_seconds():g} s", received=f"none of {sorted(missing)}",
+                fix="see what they say; all have to be started with the same command",
+            )  # fmt: skip
+        time.sleep(0.02)
+    return own
 
 
 def own_gpu() -> str:
@@ -159,6 +214,24 @@ def add_up(values: list[float]) -> list[float]:
     added = torch.tensor(values, dtype=torch.float64)
     distributed.all_reduce(added)
     return [float(value) for value in added]
+
+
+def largest(value: int) -> int:
+    """The largest of the ranks' values."""
+    if world() == 1:
+        return value
+    found = torch.tensor([value])
+    distributed.all_reduce(found, distributed.ReduceOp.MAX)
+    return int(found)
+
+
+def as_the_first(value: int) -> int:
+    """The first rank's value, on all ranks: what should be one decision and could be several."""
+    if world() == 1:
+        return value
+    found = torch.tensor([value])
+    distributed.broadcast(found, 0)
+    return int(found)
 
 
 def gather_rows(rows: NDArray[Any]) -> NDArray[Any]:

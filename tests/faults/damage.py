@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import random
 import re
 import shlex
@@ -96,7 +97,7 @@ def _all_checkpoints(scene: Scene) -> Outcome:
     for number, path in enumerate(_states(out)):
         list(DAMAGES.values())[number % 3](path)
     folder = out / "checkpoints" / "distil-cmcd"
-    case.ended(scene.launcher.run(scene.arguments(out)), 6, "delete this folder", re.escape(str(folder)))
+    case.ended(scene.launcher.run(scene.arguments(out)), 6, "move this folder away", re.escape(str(folder)))
     shutil.rmtree(folder)
     case.finishes(out)
     return case.outcome()
@@ -125,8 +126,8 @@ def _obey(case: Case, text: str) -> None:
     found = re.search(r"(?:rm -r (?P<gone>\S+) && )?crossdistill (?P<command>bank build \S+)", text)
     case.need(found is not None, "the message names no command")
     if found is not None:
-        if found["gone"]:
-            shutil.rmtree(found["gone"])
+        for path in glob.glob(found["gone"] or ""):  # noqa: PTH207  # as the shell does
+            shutil.rmtree(path) if Path(path).is_dir() else Path(path).unlink()
         case.ended(case.scene.launcher.run(shlex.split(found["command"])), 0)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from crossdistill import ranks
 from crossdistill.bank.description import Description, Shard
-from crossdistill.bank.half_built import PLAN, finish, marked, prepare, read_mark
+from crossdistill.bank.half_built import ACTIVE, finish, marked, prepare, read_mark
 from crossdistill.bank.locks import claimed, take
 from crossdistill.bank.packed import Place, shard_hash
 from crossdistill.console import Task, say, track
@@ -31,7 +31,6 @@ Compute = Callable[[int, int], Iterable[Tensor]]
 """Rows from ``start`` to ``stop`` in float32, in parts ``(n, width)`` and in order."""
 
 _POLL = 0.2  # seconds between two looks at what others do
-_ACTIVE = "active"
 
 
 def build_packed(
@@ -73,6 +72,7 @@ class _Build:
     def __init__(self, place: Place, plan: Description, compute: Compute, previous: Description | None) -> None:
         self.place, self.plan, self.compute, self.previous = place, plan, compute, previous
         self.data = place.building / place.data.name
+        self.active: int | None = None  # inode of the file that all of this very build have open
         self.counted: set[int] = set()  # shards that the progress bar knows of
         same = [] if previous is None else previous.shards
         self.copied = {(shard.start, shard.rows): shard.sha256 for shard in same}
@@ -81,12 +81,14 @@ class _Build:
     def joined(self) -> Iterator[None]:
         """Takes part. Who comes first, after all others were killed, looks at what they left; others wait for it."""
         try:
-            stream = (self.place.building / _ACTIVE).open("ab")
+            with storage_errors(self.place.building, but=FileNotFoundError):
+                stream = (self.place.building / ACTIVE).open("ab")
         except FileNotFoundError:  # it was finished a moment ago
             yield
             return
         with stream:
-            path = self.place.building / _ACTIVE
+            self.active = os.fstat(stream.fileno()).st_ino  # not given to another file while it is open here
+            path = self.place.building / ACTIVE
             if take(stream, path, wait=False):
                 for number, shard in marked(self.place, self.plan).items():
                     if shard_hash(self.data, self.plan, shard) != shard.sha256:
@@ -100,8 +102,11 @@ class _Build:
 
     @property
     def over(self) -> bool:
-        """Whether another process has moved the matrix into its place."""
-        return not (self.place.building / PLAN).is_file()
+        """Whether another process has moved the matrix into its place, or removed it and begun another build."""
+        try:
+            return (self.place.building / ACTIVE).stat().st_ino != self.active
+        except OSError:
+            return True
 
     def work(self, task: Task) -> None:
         """Computes shards, its own share first, until all are done by someone."""
@@ -133,11 +138,15 @@ class _Build:
             shard = self.plan.shards[number]
             self.counted.add(number)
             with self.data.open("r+b") as stream:
+                if self.over:  # seen after both files were opened: they are those of another build
+                    return False
                 stream.seek(self.plan.layout.offset(shard.start))
                 digest = self.copy(shard, stream, task) or self.fill(shard, stream, task)
                 with storage_errors(self.data):
                     stream.flush()
                     os.fsync(stream.fileno())
+            if self.over:
+                return False
             write_json(self.mark(number), shard.model_copy(update={"sha256": digest}).model_dump())
             return True
 

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crossdistill.bank.description import Description, Shard, differences, read_description
-from crossdistill.bank.locks import locked
+from crossdistill.bank.locks import locked, take
 from crossdistill.bank.packed import Place, take_place
 from crossdistill.errors import RunFolderError
 from crossdistill.files import require_space, storage_errors, write_json
 
 PLAN = "plan.json"
+ACTIVE = "active"  # locked, shared, by all who build
 
 
 def marked(place: Place, plan: Description) -> dict[int, Shard]:
@@ -34,7 +35,7 @@ def marked(place: Place, plan: Description) -> dict[int, Shard]:
 def half_built(place: Place) -> Description | None:
     """The plan of what is being built, or was when its processes were killed."""
     path = place.building / PLAN
-    return read_description(path, f"run: rm -r {place.building} && {place.build}") if path.is_file() else None
+    return read_description(path, f"run: {place.drop} && {place.build}") if path.is_file() else None
 
 
 def prepare(
@@ -49,10 +50,13 @@ def prepare(
             return None
         present = half_built(place)
         if present is not None and present.identity != plan.identity:
+            busy = in_work(place)
             raise RunFolderError(
-                "Something else lies half built in the teacher bank.", where=place.building,
+                f"Something else {'is being' if busy else 'lies half'} built in the teacher bank.",
+                where=place.building,
                 received="; ".join(_told_apart(present, plan)),
-                fix=f"finish it with its own configuration, or delete it: rm -r {place.building}",
+                fix="wait for the processes that build it, and run the same command again" if busy else
+                f"finish it with its own configuration, or delete it: {place.drop}",
             )  # fmt: skip
         data = place.building / place.data.name
         if present is None or not data.is_file() or data.stat().st_size != plan.layout.size:
@@ -63,6 +67,15 @@ def prepare(
                 _allocate(data, plan, hashes)
             write_json(place.building / PLAN, (present or plan).to_json())
         return present or plan
+
+
+def in_work(place: Place) -> bool:
+    """Whether some process is building the matrix now."""
+    try:
+        with (place.building / ACTIVE).open("rb") as stream:
+            return not take(stream, place.building / ACTIVE, wait=False)
+    except OSError:
+        return False
 
 
 def _told_apart(present: Description, plan: Description) -> list[str]:

@@ -35,7 +35,9 @@ def claimed(path: Path) -> Iterator[bool]:
     Raises:
         FileNotFoundError: its folder is gone.
     """
-    with path.open("ab") as stream:
+    with storage_errors(path, but=FileNotFoundError):
+        stream = path.open("ab")
+    with stream:
         yield take(stream, path, wait=False)
 
 

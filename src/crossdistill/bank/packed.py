@@ -73,9 +73,14 @@ class Place:
         return f"crossdistill bank build CONFIG bank.folder={shlex.quote(str(self.folder))}"
 
     @property
+    def drop(self) -> str:
+        """The command that removes what is half built."""
+        return f"rm -r {shlex.quote(str(self.building))}"
+
+    @property
     def rebuild(self) -> str:
         """The command that computes everything anew."""
-        return f"rm -r {shlex.quote(str(self.folder))} && {self.build}"
+        return f"rm -r {shlex.quote(str(self.folder / self.name))}.* && {self.build}"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def refuse_first_format(folder: Path) -> None:
     if (folder / _FIRST_FORMAT).is_file() and not place.description.is_file():
         raise RunFolderError(
             "The bank is in another format.", where=folder / _FIRST_FORMAT, expected="format 2", received="format 1",
-            fix=f"make it anew: {place.rebuild}",
+            fix=f"make it anew: rm -r {shlex.quote(str(folder))} && {place.build}",
         )  # fmt: skip
 
 

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import typer
-import yaml
 
 from crossdistill import ranks
 from crossdistill.bank.inspection import describe_bank, verify_bank
 from crossdistill.pipeline.banking import build_teacher_bank
+from crossdistill.pipeline.folder import recorded_config
 
 
 def build(config: Path, overrides: list[str], out: Path | None) -> None:
@@ -53,6 +53,6 @@ def folder_of(path: Path) -> Path:
     config = path / "config.yaml"
     if not config.is_file():
         return path
-    content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    shared = (content.get("bank") or {}).get("folder") if isinstance(content, dict) else None
-    return Path(shared) if shared else path / "bank"
+    bank = recorded_config(config).get("bank")
+    shared = bank.get("folder") if isinstance(bank, dict) else None
+    return Path(shared) if isinstance(shared, str) else path / "bank"

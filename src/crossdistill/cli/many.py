@@ -26,11 +26,12 @@ def run_as_rank(command: Callable[[], object]) -> None:
     The first rank that fails says so, by number and machine; ``torchrun`` then ends the others, which say nothing. When
     a rank dies without a word, those that lose their connection to it name it.
     """
-    ranks.start()
-    if not ranks.is_first():
-        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for good: results are told once
-    who = f" (process {ranks.rank()} of {ranks.world()}, on {socket.gethostname()})"
+    number, count = (os.environ.get(name, "?") for name in ("RANK", "WORLD_SIZE"))
+    who = f" (process {number} of {count}, on {socket.gethostname()})"
     try:
+        ranks.start()
+        if not ranks.is_first():
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # for good: results are told once
         command()
     except SystemExit as leaving:
         if leaving.code in (0, None):
@@ -46,11 +47,13 @@ def run_as_rank(command: Callable[[], object]) -> None:
     except Exception as error:
         if _is_connection(error):
             gone = ranks.missing_ranks()
-            named = f"process {', '.join(str(each) for each in gone)}" if gone else "a process"
-            _say(
-                f"error: {named} of {ranks.world()} has ended without a word (killed, or out of memory); all end\n"
-                "  fix:      run the same command again: it goes on from the last checkpoint"
-            )
+            told = f"\n  received: {str(error).splitlines()[0]}\n" if str(error) else "\n"
+            again = "  fix:      run the same command again: it goes on from the last checkpoint"
+            if gone:
+                named = f"process {', '.join(str(each) for each in gone)} of {ranks.world()}"
+                _say(f"error: {named} has ended without a word (killed, or out of memory); all end{told}{again}")
+            else:
+                _say(f"error{who}: the connection to the other processes is broken; all end{told}{again}")
             _leave(5)
         _say(f"process {ranks.rank()} of {ranks.world()}:\n{traceback.format_exc()}")
         _leave(1)

@@ -179,6 +179,9 @@ class CRD(Objective):
 
     @torch.no_grad()
     def _remember(self, memory: Tensor, rows: Tensor, place: Tensor) -> None:
+        # A row that is not finite, of a step that will be skipped, would stay in every loss from now on.
+        good = torch.isfinite(rows).all(dim=1)
+        rows, place = rows[good], place[good]
         moved = memory[place].float() * self.momentum + rows.float() * (1 - self.momentum)
         memory[place] = unit_rows(moved).to(memory)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -117,5 +118,6 @@ def _config(config: RunConfig | Mapping[str, Any] | str | Path, overrides: list[
 
 def deterministic() -> None:
     """Same seed, same machine, same bits; operations that have no deterministic form say so in a warning."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # products on a GPU are not repeatable without it
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False

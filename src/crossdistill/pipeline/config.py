@@ -98,6 +98,8 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ConfigError("The configuration is missing.", where=path, expected="a YAML file") from error
+    except OSError as error:
+        raise ConfigError("The configuration cannot be read.", where=path, received=error.strerror) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(
             "The configuration is not valid YAML.", where=path, received=" ".join(str(error).split())

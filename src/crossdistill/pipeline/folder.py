@@ -103,8 +103,28 @@ def open_run(root: Path) -> tuple[RunFolder, RunConfig]:
         raise RunFolderError(
             "This is no run folder.", where=root, expected="a folder with config.yaml, made by crossdistill"
         )
-    config = make_config(yaml.safe_load(folder.config.read_text(encoding="utf-8")), where=str(folder.config))
+    config = make_config(recorded_config(folder.config), where=str(folder.config))
     return folder, config.model_copy(update={"out": root})
+
+
+def recorded_config(path: Path) -> dict[str, Any]:
+    """The content of a run folder's ``config.yaml``.
+
+    Raises:
+        RunFolderError: it cannot be read, or is no mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        problem = None if isinstance(content, dict) else type(content).__name__
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        problem = " ".join(str(error).split())
+    if problem is not None:
+        raise RunFolderError(
+            "The configuration of the run is damaged.", where=path, expected="settings in YAML", received=problem,
+            fix="put the configuration that began the run in its place, or begin another run (out=...)",
+        )  # fmt: skip
+    recorded: dict[str, Any] = content
+    return recorded
 
 
 def claim(config: RunConfig, pairs: Pairs) -> RunFolder:
@@ -119,7 +139,7 @@ def claim(config: RunConfig, pairs: Pairs) -> RunFolder:
     folder = RunFolder(config.out)
     wanted = config.to_dict()
     if folder.config.is_file():
-        present = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+        present = recorded_config(folder.config)
         changed = _differences(present, wanted)
         unsafe, safe = (
             {key: changed[key] for key in sorted(changed) if is_safe(key) is kind} for kind in (False, True)

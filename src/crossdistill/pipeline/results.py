@@ -150,7 +150,10 @@ def _supervised(
 
     def accuracy(encoder: Encoder, chosen: np.ndarray[Any, Any], settings: Any, title: str) -> Any:
         items = train_items.subset(chosen.tolist())
-        return supervised_accuracy(encoder, (items, train[chosen]), (test_items, test), data, settings, common, title)
+        section = f"evaluate.{'fine_tune' if settings is run.evaluate.fine_tune else 'supervised'}"
+        return supervised_accuracy(
+            encoder, (items, train[chosen]), (test_items, test), data, settings, common, title, section
+        )
 
     everything = np.arange(len(train))
     if fine_tune:

@@ -73,7 +73,9 @@ def open_teacher_space(run: Run) -> TeacherSpace:
     )  # fmt: skip
     files = [file for row in rows if (file := run.pairs[row].source) is not None]
     ids = torch.full((len(run.pairs),), -1, dtype=torch.long)
-    ids[list(rows)] = torch.from_numpy(bank.rows(files))
+    # Numbered as they first appear here, and not by the bank's rows: which bank it is changes nothing.
+    number: dict[int, int] = {}
+    ids[list(rows)] = torch.tensor([number.setdefault(row, len(number)) for row in bank.rows(files).tolist()])
     embeddings = bank.lazy(files)
     if run.config.teacher.center:
         mean = embeddings.mean([index for index, row in enumerate(rows) if run.pairs[row].split == "train"])

@@ -16,7 +16,7 @@ from crossdistill import ranks
 from crossdistill.bank import BankRows
 from crossdistill.console import warn
 from crossdistill.encoders import Encoder, Teacher, build_student, build_teacher, has_encoder, load_encoder
-from crossdistill.errors import ConfigError, PairsError
+from crossdistill.errors import ConfigError, CrossDistillError, PairsError
 from crossdistill.evaluation import EvaluateConfig, applicable
 from crossdistill.files import read_json, write_json
 from crossdistill.modalities import Modality
@@ -28,7 +28,7 @@ from crossdistill.pipeline.folder import RunFolder, claim
 from crossdistill.training import TrainConfig, new_source_encoder
 from crossdistill.training.gradient_cache import check_parts
 from crossdistill.training.loop import choose_device
-from crossdistill.training.trackers import Tracker, open_trackers
+from crossdistill.training.trackers import Tracker, check_trackers, open_trackers
 
 _FEWEST = 4  # training pairs
 
@@ -81,7 +81,12 @@ class Run:
             yield opened
         finally:
             for tracker in opened:
-                tracker.close()
+                try:
+                    tracker.close()
+                except CrossDistillError:
+                    raise
+                except Exception as error:  # a service that does not answer; the numbers are in train.jsonl
+                    warn(f"{type(tracker).__name__} does not take the end of the curves: {error}")
 
     @property
     def bank_folder(self) -> Path:
@@ -110,6 +115,7 @@ def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | 
         config = config.model_copy(update={"student": named_student, "target": student.modality})
     ranks.start()
     choose_device(config.train.device)
+    check_trackers(config.trackers)
     folder = RunFolder(config.out)
     with ranks.first_goes_first("machine"):  # a built-in set is written when it is first opened
         pairs, skipped = _readable(config, folder)
@@ -120,6 +126,7 @@ def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | 
     run = Run(config, folder, pairs, evaluate, left_out, teacher, student)
     run.skipped = len({each["row"] for each in skipped["items"]}) if skipped is not None else 0
     _check_views(run)
+    _check_held_out(run)
     _check_encoders(run)
 
     def begin_folder() -> None:
@@ -168,6 +175,24 @@ def _check_views(run: Run) -> None:
             raise ConfigError(
                 "A shared geometry needs both sides on a grid.", where="views.geometry", expected="independent",
                 received=f"shared, where the {side} is {modality.modality}",
+            )  # fmt: skip
+
+
+def _check_held_out(run: Run) -> None:
+    """Early stopping goes by held-out pairs; without any it would be a setting that does nothing."""
+    held_out = bool(run.pairs.where("val", has=("source", "target")))
+    sections: list[tuple[str, TrainConfig, bool]] = [("train", run.config.train, held_out)]
+    if run.config.pretrain is not None:
+        sections.append(("pretrain", run.config.pretrain, False))
+    for name, section, possible in sections:
+        chosen = [key for key, on in (("early_stop", section.early_stop is not None), ("keep", section.keep == "best"))
+                  if on]  # fmt: skip
+        if chosen and not possible:
+            raise ConfigError(
+                "There is nothing to measure on, by which to stop early or to keep the best weights.",
+                where=f"{name}.{chosen[0]}", expected="pairs with a val split" if name == "train" else "left out",
+                fix="give the pairs a val split (pairs.split), or leave it out" if name == "train" else
+                "leave it out: stage 1 has no pairs to be measured on",
             )  # fmt: skip
 
 

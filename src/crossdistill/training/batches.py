@@ -5,6 +5,8 @@ Nothing about them has to be saved to resume a run: any step of any epoch can be
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -100,6 +102,19 @@ class StepSampler(Sampler[list[int]]):
                 yield order[start + self.part.start : start + self.part.stop]
 
 
+def _outlive_signals(worker: int) -> None:
+    """In a process that prepares batches: a request to stop is for the training, which still needs this process.
+
+    Launchers and terminals send it to the whole group of processes, so this one leaves that group; a scheduler may send
+    it to each process, so the first is ignored. The second ends it, which is how a reader that hangs is ended.
+    """
+    del worker
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
 def load_batches(items: Items, sampler: StepSampler, workers: int) -> Iterator[Batch]:
     """This rank's part of all batches of ``sampler``, prepared by ``workers`` processes, or in between without any.
 
@@ -107,7 +122,9 @@ def load_batches(items: Items, sampler: StepSampler, workers: int) -> Iterator[B
         PairsError: an item cannot be read; file and row are named.
         TrainingError: a process that prepares batches was killed.
     """
-    loader = DataLoader(Batches(items), sampler=sampler, batch_size=None, num_workers=workers)
+    loader = DataLoader(
+        Batches(items), sampler=sampler, batch_size=None, num_workers=workers, worker_init_fn=_outlive_signals
+    )
     batches = iter(loader)
     while True:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 import random
@@ -59,38 +60,50 @@ class Checkpoints:
         path = self.folder / f"step-{step:010d}.pt"
         path.with_suffix(".sha256").unlink(missing_ok=True)
         write_bytes(path, content, durable=True)
-        write_text(path.with_suffix(".sha256"), sha256_file(path) + "\n")
-        for old in self._complete()[: -self.keep]:
+        write_text(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest() + "\n")
+        complete = self._complete()
+        earlier, later = [each for each in complete if each < path], [each for each in complete if each > path]
+        # Later ones are damaged, and this training went on without them.
+        for old in [*earlier[: max(0, len(earlier) - self.keep + 1)], *later]:
             old.with_suffix(".sha256").unlink(missing_ok=True)
             old.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
-        """The newest state that is whole; None where there is none at all.
+        """The newest state that is whole; None where there is none at all. All ranks take the one that the first finds.
 
         Raises:
-            RunFolderError: there are states, and all of them are damaged.
+            RunFolderError: there are states, and all of them are damaged; or a rank does not see what the first sees.
         """
         damaged: list[str] = []
-        for path in reversed(self._complete()):
-            problem = _damage(path)
-            if problem is None:
-                try:
-                    with warnings.catch_warnings():
-                        warnings.simplefilter("ignore", UserWarning)  # about files that it refuses anyway
-                        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-                except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-                    problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-                else:
-                    if damaged and ranks.is_first():
-                        warn(f"{'; '.join(damaged)}; going on from {path.name}, the last good one")
-                    return content
-            damaged.append(f"the checkpoint {path} is damaged ({problem})")
-        if damaged:
+        found: dict[str, Any] | None = None
+        step = -1  # there is none
+        if ranks.is_first():
+            for path in reversed(self._complete()):
+                read = _read(path)
+                if not isinstance(read, str):
+                    found, step = read, int(path.stem.removeprefix("step-"))
+                    break
+                damaged.append(f"the checkpoint {path} is damaged ({read})")
+            if found is not None and damaged:
+                warn(f"{'; '.join(damaged)}; going on from {path.name}, the last good one")
+        step = ranks.as_the_first(-2 if damaged and found is None else step)
+        if step == -2:
             raise RunFolderError(
-                "No checkpoint of this training can be used.", where=self.folder, received="; ".join(damaged),
-                fix="delete this folder to train this stage again from its beginning",
+                "No checkpoint of this training can be used.", where=self.folder,
+                received="; ".join(damaged) or "the first process finds all of them damaged",
+                fix="move this folder away to train this stage again from its beginning",
             )  # fmt: skip
-        return None
+        if step >= 0 and found is None:
+            path = self.folder / f"step-{step:010d}.pt"
+            read = _read(path)
+            if isinstance(read, str):
+                raise RunFolderError(
+                    "This process does not see the checkpoint that the first process goes on from.", where=path,
+                    received=read, fix="the run folder has to be on a file system that all of them share; run the "
+                    "same command again",
+                )  # fmt: skip
+            return read
+        return found
 
     def _complete(self) -> list[Path]:
         """States with a checksum, the oldest first."""
@@ -98,10 +111,19 @@ class Checkpoints:
         return sorted(path for path in found if path.with_suffix(".sha256").is_file())
 
 
-def _damage(path: Path) -> str | None:
-    expected = path.with_suffix(".sha256").read_text(encoding="utf-8", errors="replace").strip()
-    received = sha256_file(path)
-    return None if expected == received else f"checksum {received[:12]} instead of {expected[:12] or 'none'}"
+def _read(path: Path) -> dict[str, Any] | str:
+    """A state, or what is wrong with it."""
+    try:
+        expected = path.with_suffix(".sha256").read_text(encoding="utf-8", errors="replace").strip()
+        received = sha256_file(path)
+        if expected != received:
+            return f"checksum {received[:12]} instead of {expected[:12] or 'none'}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about files that it refuses anyway
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return content
 
 
 def random_state() -> dict[str, Any]:

@@ -40,6 +40,7 @@ def train_classifier(
     config: TrainConfig,
     *,
     title: str,
+    section: str = "train",
     log: TrainLog | None = None,
     checkpoint: Path | None = None,
 ) -> Classifier:
@@ -52,6 +53,7 @@ def train_classifier(
         classes: number of classes.
         config: settings of the training.
         title: for the progress bar.
+        section: of the configuration that they stand in, for messages.
         log: where epochs are written.
         checkpoint: see :func:`~crossdistill.training.loop.fit`.
     """
@@ -74,5 +76,6 @@ def train_classifier(
 
     # The projection head takes no part; without gradients the optimiser leaves it alone.
     encoder.head.requires_grad_(False)
-    fit(Task(title, model, model, prepare, cross_entropy), items, config, log=log, checkpoint=checkpoint)
+    task = Task(title, model, model, prepare, cross_entropy, section=section)
+    fit(task, items, config, log=log, checkpoint=checkpoint)
     return model.cpu().eval()

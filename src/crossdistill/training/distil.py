@@ -70,7 +70,7 @@ def distil(
         return loss
 
     model = nn.ModuleDict({"student": student, "objective": objective})
-    task = Task(title, model, student, prepare, paired_loss)
+    task = Task(title, model, student, prepare, paired_loss, views=1)
     fit(task, items, config, log=log, checkpoint=checkpoint, monitor=monitor, health=collapse.measure)
     return student.cpu().eval()
 

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from crossdistill import ranks
 from crossdistill.errors import ConfigError
+from crossdistill.training.shared_norm import SharedBatchNorm
 
 BatchNorm = Literal["refuse", "per_part"]
 
@@ -88,10 +90,12 @@ def embed_in_parts(encoder: nn.Module, items: Tensor, size: int, *, batch_norm: 
         ConfigError: see :func:`check_parts`. Layers in eval mode are not refused.
     """
     check_parts(encoder, len(items), size, batch_norm)
-    if len(items) <= size:
+    # Normalisation over ranks is something that all of them do together: each has to have as many parts as the others.
+    largest = ranks.largest(len(items)) if batch_norm == "per_part" else len(items)
+    if largest <= size:
         embedded: Tensor = encoder(items)
         return embedded
-    parts = torch.tensor_split(items, -(-len(items) // size))
+    parts = torch.tensor_split(items, -(-largest // size))
     if not torch.is_grad_enabled():
         return torch.cat([encoder(part) for part in parts])
 
@@ -129,8 +133,11 @@ class _SecondPass(AbstractContextManager[None]):
     def __enter__(self) -> None:
         self._after = [buffer.clone() for buffer in self._encoder.buffers()]
         self._set(self._first.before)
+        self._norm = SharedBatchNorm.again()
+        self._norm.__enter__()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
+        self._norm.__exit__(*error)  # type: ignore[arg-type]
         self._set(self._after)
 
     @torch.no_grad()

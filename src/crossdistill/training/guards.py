@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from crossdistill import ranks
 from crossdistill.console import warn
 from crossdistill.errors import TrainingError
 from crossdistill.training.config import TrainConfig
@@ -58,8 +59,8 @@ class FiniteGuard:
 
     @property
     def well(self) -> bool:
-        """Whether the last step was taken."""
-        return self._bad == 0
+        """Whether the last step was taken, or skipped for no more than a loss scale that was too high."""
+        return self._bad == 0 or (self._scales and self._bad < _SCALER_SKIPS)
 
     def good(self) -> None:
         """A step that was taken."""
@@ -96,23 +97,41 @@ class NormStatistics:
             torch._foreach_copy_(self._buffers, self._kept)
 
 
+_LACKING = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "could not create a primitive")
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Whether memory ran out, of the machine or of a GPU, in the words of torch, CUDA and oneDNN."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(each in str(error) for each in _LACKING)
+
+
 @contextmanager
-def memory_errors(config: TrainConfig, title: str) -> Iterator[None]:
-    """Turns exhausted memory into a message that names the setting which would help."""
+def memory_errors(config: TrainConfig, title: str, section: str, rows: int | None) -> Iterator[None]:
+    """Turns exhausted memory into a message that names the setting which would help.
+
+    Args:
+        config: settings of the training.
+        title: of the training.
+        section: of the configuration that they stand in, such as ``train``.
+        rows: items that this rank embeds in a step, where gradient caching can divide them.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        text = str(error)
-        lacking = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in text
-        lacking |= text.strip() == "could not create a primitive"  # oneDNN's, when its memory is refused
-        if not lacking:
+        if not is_memory_error(error):
             raise
-        at_once = config.embed_at_once or config.batch_size
-        helps = [f"train.embed_at_once: {max(1, at_once // 2)} (the same gradients with fewer activations in memory; "
-                 "with batch normalisation also train.batch_norm: per_part)"]  # fmt: skip
-        if config.precision == "float32":
-            helps.append("train.precision: bf16")
-        helps.append(f"train.batch_size: {max(2, config.batch_size // 2)}")
+        helps = []
+        spread = config.parallel == "fsdp" and ranks.world() > 1
+        at_once = 1 if rows is None or spread else min(config.embed_at_once or rows, rows)
+        if at_once > 1:
+            helps.append(f"{section}.embed_at_once: {at_once // 2} (the same gradients with fewer activations in "
+                         f"memory; with batch normalisation also {section}.batch_norm: per_part)")  # fmt: skip
+        if config.precision == "float32" and section in ("train", "pretrain"):
+            helps.append(f"{section}.precision: bf16")
+        helps.append(f"{section}.batch_size: {max(2, config.batch_size // 2)}")
+        text = str(error)
         raise TrainingError(
             "The memory does not suffice for a step.", where=title,
             received=text.splitlines()[0] if text else type(error).__name__, fix=f"set {', or '.join(helps)}",
@@ -158,6 +177,8 @@ class CollapseGuard:
         if self._batch is None or len(self._batch[0]) < 4:
             return {}
         student, teacher = self._batch
+        if not bool(torch.isfinite(student).all()):  # a bad step, of which the other guard tells
+            return {}
         mine, theirs = effective_rank(student), effective_rank(teacher)
         spread = uniformity(student)
         self._low = self._low + 1 if mine < max(1.5, self._SHARE * theirs) < theirs else 0

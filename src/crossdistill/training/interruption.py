@@ -18,16 +18,20 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """While the block runs, the first SIGINT or SIGTERM is only noted; a second one interrupts at once."""
+    """While the block runs, SIGINT and SIGTERM are only noted; a second SIGINT interrupts at once.
+
+    A second SIGTERM does not: schedulers and ``torchrun`` between them send it more than once.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request  # only the main thread may handle signals
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        if request.signal_name is not None:
+        if request.signal_name is None:
+            request.signal_name = signal.Signals(number).name
+        elif number == signal.SIGINT:
             raise KeyboardInterrupt
-        request.signal_name = signal.Signals(number).name
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

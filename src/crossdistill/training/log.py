@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from crossdistill import ranks
+from crossdistill.console import warn
+from crossdistill.errors import CrossDistillError
 from crossdistill.files import storage_errors, write_json, write_text
 from crossdistill.training.trackers import Tracker
 
@@ -24,7 +26,7 @@ class TrainLog:
     def __init__(self, path: Path, stage: str, trackers: Sequence[Tracker] = ()) -> None:
         self.path = path
         self.stage = stage
-        self._trackers = trackers
+        self._trackers = list(trackers)
 
     def begin(self, step: int) -> None:
         """Drops this stage's lines after ``step``: a resumed training writes them again."""
@@ -33,8 +35,19 @@ class TrainLog:
         if self.path.is_file():
             kept = [line for line in _lines(self.path) if line["stage"] != self.stage or line["step"] <= step]
             write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
-        for tracker in self._trackers:
-            tracker.begin(self.stage, step)
+        self._tell(lambda tracker: tracker.begin(self.stage, step))
+
+    def _tell(self, say: Callable[[Tracker], None]) -> None:
+        """Tells all trackers. A service that does not answer is no reason to end a training: it is told no more."""
+        for tracker in tuple(self._trackers):
+            try:
+                say(tracker)
+            except CrossDistillError:
+                raise
+            except Exception as error:  # whatever a service's client raises
+                self._trackers.remove(tracker)
+                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+                warn(f"{type(tracker).__name__} is told no more of {self.stage}, as it fails: {reason}")
 
     def profile(self, summary: dict[str, Any]) -> None:
         """Writes where the time of the steps went, to ``profile/STAGE.json``."""
@@ -46,9 +59,8 @@ class TrainLog:
         if not ranks.is_first():
             return
         numbers = {name: float(value) for name, value in values.items() if isinstance(value, (int, float))}
-        for tracker in self._trackers:
-            named = {f"{kind}/{name}" if kind != "step" else name: value for name, value in numbers.items()}
-            tracker.add(self.stage, step, named)
+        named = {f"{kind}/{name}" if kind != "step" else name: value for name, value in numbers.items()}
+        self._tell(lambda tracker: tracker.add(self.stage, step, named))
         line = json.dumps({"stage": self.stage, "kind": kind, "epoch": epoch, "step": step, **values})
         with storage_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)

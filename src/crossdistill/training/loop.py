@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +23,7 @@ from crossdistill.training.config import TrainConfig
 from crossdistill.training.guards import memory_errors
 from crossdistill.training.interruption import stop_requests
 from crossdistill.training.log import TrainLog
-from crossdistill.training.parallel import Loss, ParallelStep, share_norms
+from crossdistill.training.parallel import Loss, ParallelStep, check_gradients, share_norms
 from crossdistill.training.resolution import check_resolutions, resized
 from crossdistill.training.sharding import Sharding, check_sharding
 from crossdistill.training.state import TrainState
@@ -44,6 +46,8 @@ class Task:
         result: the part of it that is wanted in the end; averaged, compiled and kept at its best where that is set.
         prepare: everything before the network.
         loss: the network and the objective: the loss of one batch, of all ranks' rows together or their mean.
+        section: of the configuration that its settings stand in, for messages.
+        views: how often each item of a batch is embedded, where gradient caching can divide the batch; else 0.
     """
 
     title: str
@@ -51,6 +55,8 @@ class Task:
     result: nn.Module
     prepare: Prepare
     loss: Loss
+    section: str = "train"
+    views: int = 0
 
 
 def choose_device(name: str) -> torch.device:
@@ -61,6 +67,11 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda:") and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "All processes of this machine would be on one GPU.", where="train.device", received=name,
+            expected="cuda or auto: each process then takes a GPU of its own",
+        )  # fmt: skip
     if name == "cuda" and ranks.launched() and torch.cuda.is_available():
         name = ranks.own_gpu()
     try:
@@ -71,6 +82,12 @@ def choose_device(name: str) -> torch.device:
         raise ConfigError("This device cannot be used.", where="train.device", expected="auto, cpu, or a device that "
                           "torch finds here", received=f"{name}: {reason}") from error  # fmt: skip
     return device
+
+
+def _layout(model: nn.Module, config: TrainConfig, *, spread: bool) -> torch.memory_format:
+    """How the weights lie in memory. Those that are spread over ranks are divided as they lie."""
+    volumes = any(parameter.ndim == 5 for parameter in model.parameters())  # of 3-D convolutions, which have another
+    return torch.channels_last if config.channels_last and not spread and not volumes else torch.contiguous_format
 
 
 def fit(
@@ -100,22 +117,30 @@ def fit(
         StoppedError: SIGINT or SIGTERM came; the state is in ``checkpoint``.
     """
     device = choose_device(config.device)
-    if ranks.world() > config.batch_size:
-        raise ConfigError("There are more processes than items in a batch.", where="train.batch_size",
-                          expected=f"{ranks.world()} or more", received=config.batch_size)  # fmt: skip
+    rows = min(config.batch_size, len(items))
+    if ranks.world() > rows:
+        raise ConfigError("There are more processes than items in a batch.", where=f"{task.section}.batch_size",
+                          expected=f"{ranks.world()} items or more", received=rows)  # fmt: skip
+    if monitor is None and (config.early_stop is not None or config.keep == "best"):
+        raise ConfigError(
+            "Early stopping and keeping the best weights need held-out pairs.",
+            where=f"{task.section}.{'early_stop' if config.early_stop is not None else 'keep'}",
+            received="nothing to measure on", fix="give the pairs a val split, or leave it out",
+        )  # fmt: skip
     spread = config.parallel == "fsdp" and ranks.world() > 1
-    # Parameters that are spread over ranks are divided as they lie in memory.
-    layout = torch.channels_last if config.channels_last and not spread else torch.contiguous_format
-    task.model.to(device).to(memory_format=layout)
-    check_resolutions(task.result, items, config, device)
-    share_norms(task.model, device)
-    sharding = None
-    if spread:
-        check_sharding(task.result, config)
-        sharding = Sharding(task.model, task.result, device)
-    state = TrainState(task, config, device, sharding)
-    step_loss = ParallelStep(task.model, task.loss, device, sharding)
-    state.restore(checkpoint)
+    step_memory = partial(
+        memory_errors, config, task.title, task.section, task.views * -(-rows // ranks.world()) if task.views else None
+    )
+    with step_memory():
+        if spread:
+            check_sharding(task.result, config)
+        check_resolutions(task.result, items, config)
+        share_norms(task.model, device)
+        sharding = Sharding(task.model, task.result, device) if spread else None
+        task.model.to(device).to(memory_format=_layout(task.model, config, spread=spread))
+        state = TrainState(task, config, device, sharding)
+        step_loss = ParallelStep(task.model, task.loss, device, sharding)
+        state.restore(checkpoint)
     if config.compile:
         getattr(task.result, "backbone", task.result).compile()
     if log is not None:
@@ -125,6 +150,7 @@ def fit(
     )
     per_epoch, total = sampler.steps_per_epoch, sampler.total_steps
     clock = StepClock(device) if config.profile else None
+    checked = ranks.world() == 1 or spread  # that all parameters get a gradient, which DDP needs
 
     def backward(batches: list[Batch], step: int) -> float:
         """Gradients of one step, and its loss."""
@@ -139,7 +165,7 @@ def fit(
                 prepared = resized(prepared, config.size_at(step, total))
                 if ranks.rank():
                     seed_batch(config.seed, batch, ranks.rank())
-            with memory_errors(config, task.title), step_loss.batch(more):
+            with step_loss.batch(more):
                 loss = step_loss(*prepared) / len(batches)
                 with phase("backward"):
                     state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # untyped in torch
@@ -155,12 +181,16 @@ def fit(
             if len(batches) < sampler.accumulate:
                 continue
             state.before_step()
-            value = backward(batches, state.step)
+            with step_memory():
+                value = backward(batches, state.step)
+            if not checked:
+                check_gradients(task.model)
+                checked = True
             batches = []
             with phase("waiting"):
                 summed, stopping = ranks.add_up([value, float(stop.signal_name is not None)])
                 value = summed / ranks.world()
-            with phase("optimiser"):
+            with phase("optimiser"), step_memory():
                 skipped = state.step_optimiser(value, total)
             if clock is not None:
                 clock.end_step()
@@ -183,11 +213,12 @@ def fit(
             elif config.checkpoint_every is not None and state.step % config.checkpoint_every == 0:
                 state.save(checkpoint)
             if stopping:
-                state.save(checkpoint)
+                saved = state.save(checkpoint)
                 raise StoppedError(
                     f"Stopped by {stop.signal_name or 'a signal to another process'}.",
                     where=f"{task.title}, after step {state.step} of {total}",
-                    fix="run the same command again: it goes on from here",
+                    fix="run the same command again: it goes on from "
+                    + ("here" if saved else "the last checkpoint" if checkpoint is not None else "this stage's start"),
                 )
             if state.ended:
                 break

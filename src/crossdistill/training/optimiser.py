@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]  # not in its __all__
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from crossdistill.errors import ConfigError, nearest
@@ -33,7 +34,14 @@ def build_optimiser(model: nn.Module, config: TrainConfig, *, fused: bool = Fals
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay, "lr_scale": 1.0},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "lr_scale": 1.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.lr, fused=fused)
+    # Parameters that are spread over ranks are not updated in one call with others.
+    parts = [
+        {**group, "params": chosen}
+        for group in groups
+        for spread in (False, True)
+        if (chosen := [value for value in group["params"] if isinstance(value, DTensor) is spread])
+    ]
+    return torch.optim.AdamW(parts, lr=config.lr, fused=fused)
 
 
 def _backbones(model: nn.Module) -> Iterator[nn.Module]:

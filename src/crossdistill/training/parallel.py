@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from crossdistill import ranks
+from crossdistill.errors import ConfigError
 from crossdistill.training.sharding import Sharding
 from crossdistill.training.shared_norm import SharedBatchNorm
 
@@ -36,6 +37,22 @@ class _Step(nn.Module):
 
     def forward(self, *prepared: Tensor) -> Tensor:
         return self._loss(*prepared)
+
+
+def check_gradients(model: nn.Module) -> None:
+    """After the first backward pass: several ranks exchange the gradients of all parameters, so each has to have one.
+
+    Raises:
+        ConfigError: some parameters that are to be trained take no part in the loss.
+    """
+    idle = [name for name, value in model.named_parameters() if value.requires_grad and value.grad is None]
+    if idle:
+        names = [name.removeprefix("student.").removeprefix("encoder.") for name in idle]
+        raise ConfigError(
+            "Some parameters take no part in the loss, which several processes need of all.", where=names[0],
+            received=f"{len(idle)} parameters without a gradient",
+            fix=f"freeze them: train.freeze={names[:3]}, or take requires_grad from them",
+        )  # fmt: skip
 
 
 class ParallelStep:

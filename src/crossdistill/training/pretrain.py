@@ -65,5 +65,6 @@ def pretrain(
             loss: Tensor = objective(first, second)
         return loss
 
-    fit(Task("pretraining", model, encoder, two_views, agreement), items, config, log=log, checkpoint=checkpoint)
+    task = Task("pretraining", model, encoder, two_views, agreement, section="pretrain", views=2)
+    fit(task, items, config, log=log, checkpoint=checkpoint)
     return encoder.cpu().eval()

@@ -11,13 +11,14 @@ from crossdistill.pairs.items import Items
 from crossdistill.training.config import TrainConfig
 
 
-def check_resolutions(network: nn.Module, items: Items, config: TrainConfig, device: torch.device) -> None:
+def check_resolutions(network: nn.Module, items: Items, config: TrainConfig) -> None:
     """Refuses sizes that the items or the network cannot have, before anything is computed.
 
     Raises:
         ConfigError: these are no pictures, the size is no smaller one, or the network is built for one size.
     """
     shape = items.modality.shape
+    device = next((parameter.device for parameter in network.parameters()), None)
     for number, each in enumerate(config.resolution):
         where = f"train.resolution[{number}].size"
         if len(shape) != 3:

@@ -7,40 +7,32 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_model_state_dict,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from crossdistill import ranks
 from crossdistill.errors import ConfigError
 from crossdistill.training.config import TrainConfig
 
-_WHOLE = StateDictOptions(full_state_dict=True)
-
 
 class Sharding:
     """An encoder's parameters over the ranks while it is trained.
 
+    The encoder comes on the CPU and goes to the device block by block, so that no device ever holds all of it.
+
     Args:
-        model: everything that is trained.
+        model: everything that is trained, on the CPU.
         encoder: the part of it that is spread; the rest is small and lies on every rank.
         device: of this rank.
     """
 
     def __init__(self, model: nn.Module, encoder: nn.Module, device: torch.device) -> None:
         self._model, self._encoder = model, encoder
-        self._plain = copy.deepcopy(encoder).cpu()
+        self._plain = copy.deepcopy(encoder)
         mesh = init_device_mesh(device.type, (ranks.world(),))
         # The parts are called one by one (features, then the head), so each is a root of its own.
         self._parts = [part for part in encoder.children() if any(True for _ in part.parameters())]
@@ -48,6 +40,7 @@ class Sharding:
             for block in _blocks(part):
                 fully_shard(block, mesh=mesh)
             fully_shard(part, mesh=mesh)
+        model.to(device)  # the rest
 
     def exchange(self, now: bool) -> None:
         """Whether the next backward pass exchanges gradients, or adds them up here for a later one."""
@@ -62,23 +55,9 @@ class Sharding:
                 distributed.all_reduce(parameter.grad)
                 parameter.grad /= ranks.world()
 
-    def states(self, optimiser: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Of model and optimiser, whole and on the CPU of the first rank; all ranks have to ask."""
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        return (
-            dict(get_model_state_dict(self._model, options=options)),
-            dict(get_optimizer_state_dict(self._model, optimiser, options=options)),
-        )
-
-    def load(self, model: dict[str, Any], optimiser: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-        """Goes on from whole states, which every rank has."""
-        set_model_state_dict(self._model, model, options=_WHOLE)
-        set_optimizer_state_dict(self._model, optimiser, state, options=_WHOLE)
-
     def undo(self) -> None:
-        """Puts the encoder together again, on every rank."""
-        state: dict[str, Any] = dict(get_model_state_dict(self._encoder, options=_WHOLE))
-        self._plain.load_state_dict({name: value.cpu() for name, value in state.items()})
+        """Puts the encoder together again, on the CPU of every rank."""
+        self._plain.load_state_dict({name: whole(value).cpu() for name, value in self._encoder.state_dict().items()})
         for name, part in self._plain.named_children():
             setattr(self._encoder, name, part)
 
@@ -111,5 +90,12 @@ def check_sharding(encoder: nn.Module, config: TrainConfig) -> None:
 
 
 def whole(value: Tensor) -> Tensor:
-    """A tensor of which every rank may have only a part, as one."""
+    """A tensor of which every rank may have only a part, as one; all ranks have to ask."""
     return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def divided_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """A whole tensor that belongs to a parameter, spread over the ranks as that is."""
+    if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
+        return value
+    return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements)

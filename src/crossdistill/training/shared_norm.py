@@ -7,7 +7,8 @@ timm's alike), so that a run on several processes computes what a run on one doe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self
 
 import torch
 from torch import Tensor, distributed
@@ -18,6 +19,22 @@ from torch.overrides import TorchFunctionMode
 
 class SharedBatchNorm(TorchFunctionMode):
     """Within the block, batch normalisation in training mode takes the statistics of all ranks' rows together."""
+
+    _open = 0  # blocks
+
+    def __enter__(self) -> Self:
+        SharedBatchNorm._open += 1
+        super().__enter__()  # type: ignore[no-untyped-call]  # untyped in torch
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        SharedBatchNorm._open -= 1
+        super().__exit__(*error)  # type: ignore[no-untyped-call]  # untyped in torch
+
+    @classmethod
+    def again(cls) -> AbstractContextManager[object]:
+        """For what is computed once more in a backward pass: torch leaves its modes while it goes through one."""
+        return cls() if cls._open else nullcontext()
 
     def __torch_function__(
         self,

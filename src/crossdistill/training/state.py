@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from crossdistill import ranks
 from crossdistill.errors import RunFolderError
 from crossdistill.training.average import WeightAverage
 from crossdistill.training.checkpoint import Checkpoints, random_state, set_random_state
 from crossdistill.training.config import TrainConfig
-from crossdistill.training.guards import FiniteGuard, NormStatistics
+from crossdistill.training.guards import FiniteGuard, NormStatistics, is_memory_error
 from crossdistill.training.optimiser import Freezer, build_optimiser, learning_rate
 from crossdistill.training.precision import gradient_scaler
-from crossdistill.training.sharding import Sharding, whole
+from crossdistill.training.sharding import Sharding, divided_as, whole
 
 if TYPE_CHECKING:
     from crossdistill.training.loop import Task
@@ -48,7 +50,10 @@ class TrainState:
         self._average = WeightAverage(task.result, config.ema) if config.ema is not None else None
         self._guard = FiniteGuard(config, task.title)
         self._norms = NormStatistics(task.model)
-        self._parameters = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
+        trained = [parameter for parameter in task.model.parameters() if parameter.requires_grad]
+        # What is spread over ranks is not put together with what is not.
+        kinds = [[each for each in trained if isinstance(each, DTensor) is spread] for spread in (False, True)]
+        self._trained = [kind for kind in kinds if kind]
         self.scaler = gradient_scaler(config.precision, device)
         self.step, self.rate, self.ended = 0, 0.0, False
         self._losses: list[float] = []
@@ -79,9 +84,12 @@ class TrainState:
             group["lr"] = self.rate * group["lr_scale"]
         self.scaler.unscale_(self._optimiser)
         self._freezer.drop_gradients(self.step // self._per_epoch)
-        gradients = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        norm = get_total_norm(gradients)
-        problem = "loss" if not math.isfinite(loss) else "gradient" if not math.isfinite(float(whole(norm))) else None
+        norms = [
+            whole(get_total_norm([parameter.grad for parameter in kind if parameter.grad is not None]))
+            for kind in self._trained
+        ]
+        norm = norms[0] if len(norms) == 1 else get_total_norm(norms)
+        problem = "loss" if not math.isfinite(loss) else "gradient" if not math.isfinite(float(norm)) else None
         line = None
         if problem is not None:
             line = self._guard.bad(problem, self.step, total, self.rate)
@@ -89,7 +97,8 @@ class TrainState:
         else:
             self._guard.good()
             if self._config.clip_norm is not None:
-                clip_grads_with_norm_(self._parameters, self._config.clip_norm, norm)
+                for kind in self._trained:
+                    clip_grads_with_norm_(kind, self._config.clip_norm, norm)
             self.scaler.step(self._optimiser)
             self._losses.append(loss)
         self.scaler.update()
@@ -118,7 +127,8 @@ class TrainState:
             elif score is not None:
                 self._since_best += 1
         patience = self._config.early_stop
-        self.ended = score is not None and patience is not None and self._since_best >= patience
+        ended = score is not None and patience is not None and self._since_best >= patience
+        self.ended = bool(ranks.as_the_first(int(ended)))
         return measured
 
     def end_epoch(self) -> None:
@@ -134,14 +144,22 @@ class TrainState:
         elif self._average is not None and self.step:
             self._average.swap()
 
-    def save(self, folder: Path | None) -> None:
-        """Writes a checkpoint; not without a folder, nor after a step that was skipped: it may be the first of many."""
+    def save(self, folder: Path | None) -> bool:
+        """Writes a checkpoint; not without a folder, nor after a step that was skipped: it may be the first of many.
+
+        Tensors are written whole and by the names of their parameters, so that any number of ranks can go on.
+
+        Returns:
+            Whether it was written.
+        """
         if folder is None or not self._guard.well:
-            return
-        if self._sharding is None:
-            model, optimiser = self._task.model.state_dict(), self._optimiser.state_dict()
-        else:
-            model, optimiser = self._sharding.states(self._optimiser)
+            return False
+        model = _gathered(self._task.model.state_dict())
+        optimiser = {
+            name: _gathered(self._optimiser.state[parameter])
+            for name, parameter in self._task.model.named_parameters()
+            if parameter in self._optimiser.state
+        }
         content: dict[str, Any] = {
             "step": self.step,
             "losses": list(self._losses),
@@ -155,6 +173,7 @@ class TrainState:
         if self._average is not None:
             content["average"] = self._average.state_dict()
         Checkpoints(folder, self._config.keep_checkpoints).save(self.step, content)
+        return True
 
     def restore(self, folder: Path | None) -> None:
         """Goes on from the newest checkpoint, where there is one.
@@ -166,11 +185,10 @@ class TrainState:
         if content is None:
             return
         try:
-            if self._sharding is None:
-                self._task.model.load_state_dict(content["model"])
-                self._optimiser.load_state_dict(content["optimiser"])
-            else:
-                self._sharding.load(content["model"], self._optimiser, content["optimiser"])
+            now = self._task.model.state_dict()
+            model = {name: divided_as(now[name], value) for name, value in content["model"].items() if name in now}
+            self._task.model.load_state_dict(model if len(model) == len(content["model"]) else content["model"])
+            self._load_optimiser(content["optimiser"])
             self.scaler.load_state_dict(content["scaler"])
             self._guard.load_state_dict(content["guard"])
             if self._average is not None:
@@ -179,8 +197,36 @@ class TrainState:
             set_random_state(content["random"])
             self.step, self._losses = int(content["step"]), [float(loss) for loss in content["losses"]]
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            if is_memory_error(error):
+                raise
             raise RunFolderError(
                 "The checkpoint belongs to another training.", where=folder,
                 received=str(error).splitlines()[0] if str(error) else type(error).__name__,
-                fix="delete this folder to train this stage again from its beginning",
+                fix="move this folder away to train this stage again from its beginning",
             ) from error  # fmt: skip
+
+    def _load_optimiser(self, saved: dict[str, dict[str, Any]]) -> None:
+        """Moments by the names of their parameters; hyper-parameters follow from configuration and step."""
+        names = {parameter: name for name, parameter in self._task.model.named_parameters()}
+        current = self._optimiser.state_dict()
+        ordered = [parameter for group in self._optimiser.param_groups for parameter in group["params"]]
+        if unknown := saved.keys() - {names[parameter] for parameter in ordered}:
+            raise KeyError(f"there is no parameter {min(unknown)}")
+        current["state"] = {
+            number: {key: divided_as(parameter, value) for key, value in saved[names[parameter]].items()}
+            for number, parameter in enumerate(ordered)
+            if names[parameter] in saved
+        }
+        self._optimiser.load_state_dict(current)
+
+
+def _gathered(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors of a state as wholes; where they are spread over ranks, the first alone keeps them, on its CPU."""
+    found: dict[str, Any] = {}
+    for name, value in state.items():
+        if isinstance(value, DTensor):
+            all_of_it = whole(value)
+            found[name] = all_of_it.cpu() if ranks.is_first() else None
+        else:
+            found[name] = value
+    return found

@@ -11,6 +11,15 @@ class Tracker(ABC):
     """Curves of one run; a stage of it (``distil/cmcd``) is part of their names."""
 
     @classmethod
+    def require(cls) -> Any:
+        """The package that it needs, None where it needs none of its own.
+
+        Raises:
+            MissingDependencyError: it is not installed.
+        """
+        return None
+
+    @classmethod
     @abstractmethod
     def open(cls, folder: Path, config: dict[str, Any]) -> Self:
         """A tracker of the run in ``folder``, whose settings are ``config``.

@@ -16,17 +16,22 @@ class MLflow(Tracker):
         self._client, self._run = client, run
 
     @classmethod
-    def open(cls, folder: Path, config: dict[str, Any]) -> Self:
+    def require(cls) -> Any:
         """See the base class."""
         try:
-            from mlflow import MlflowClient
+            import mlflow
         except ImportError as error:
             raise MissingDependencyError(
                 "Tracking with MLflow needs its package.", where="trackers", fix="pip install 'crossdistill[mlflow]'"
             ) from error
+        return mlflow
+
+    @classmethod
+    def open(cls, folder: Path, config: dict[str, Any]) -> Self:
+        """See the base class."""
         from crossdistill.training.trackers.identity import run_identity
 
-        client, identity = MlflowClient(), run_identity(folder)
+        client, identity = cls.require().MlflowClient(), run_identity(folder)
         experiment = client.get_experiment_by_name("crossdistill")
         number = experiment.experiment_id if experiment is not None else client.create_experiment("crossdistill")
         found = client.search_runs([number], f"tags.crossdistill = '{identity}'")

@@ -13,6 +13,16 @@ TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 TRACKERS: tuple[str, ...] = get_args(TrackerName)
 
 
+def check_trackers(names: tuple[TrackerName, ...]) -> None:
+    """Finds out beforehand whether their packages are there.
+
+    Raises:
+        MissingDependencyError: that of one is not installed.
+    """
+    for name in names:
+        _tracker(name).require()
+
+
 def open_trackers(names: tuple[TrackerName, ...], folder: Path, config: dict[str, Any]) -> list[Tracker]:
     """The trackers of these names, each in the module of its name; none on other ranks than the first.
 
@@ -21,4 +31,9 @@ def open_trackers(names: tuple[TrackerName, ...], folder: Path, config: dict[str
     """
     if not ranks.is_first():
         return []
-    return [import_module(f"{__package__}.{name}").TRACKER.open(folder, config) for name in names]
+    return [_tracker(name).open(folder, config) for name in names]
+
+
+def _tracker(name: TrackerName) -> type[Tracker]:
+    found: type[Tracker] = import_module(f"{__package__}.{name}").TRACKER
+    return found

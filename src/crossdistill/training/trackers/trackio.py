@@ -16,7 +16,7 @@ class Trackio(Tracker):
         self._run = run
 
     @classmethod
-    def open(cls, folder: Path, config: dict[str, Any]) -> Self:
+    def require(cls) -> Any:
         """See the base class."""
         try:
             import trackio
@@ -24,10 +24,15 @@ class Trackio(Tracker):
             raise MissingDependencyError(
                 "Tracking with Trackio needs its package.", where="trackers", fix="pip install 'crossdistill[trackio]'"
             ) from error
+        return trackio
+
+    @classmethod
+    def open(cls, folder: Path, config: dict[str, Any]) -> Self:
+        """See the base class."""
         from crossdistill.training.trackers.identity import run_identity
 
         name = f"{folder.name}-{run_identity(folder)[:6]}"
-        return cls(trackio.init(project="crossdistill", name=name, config=config, resume="allow"))
+        return cls(cls.require().init(project="crossdistill", name=name, config=config, resume="allow"))
 
     def add(self, stage: str, step: int, values: dict[str, float]) -> None:
         """See the base class."""

@@ -16,7 +16,7 @@ class WandB(Tracker):
         self._run = run
 
     @classmethod
-    def open(cls, folder: Path, config: dict[str, Any]) -> Self:
+    def require(cls) -> Any:
         """See the base class."""
         try:
             import wandb
@@ -24,11 +24,18 @@ class WandB(Tracker):
             raise MissingDependencyError(
                 "Tracking with W&B needs its package.", where="trackers", fix="pip install 'crossdistill[wandb]'"
             ) from error
+        return wandb
+
+    @classmethod
+    def open(cls, folder: Path, config: dict[str, Any]) -> Self:
+        """See the base class."""
         from crossdistill.training.trackers.identity import run_identity
 
         identity = run_identity(folder)
         return cls(
-            wandb.init(project="crossdistill", id=identity, name=folder.name, config=config, dir=folder, resume="allow")
+            cls.require().init(
+                project="crossdistill", id=identity, name=folder.name, config=config, dir=folder, resume="allow"
+            )
         )
 
     def add(self, stage: str, step: int, values: dict[str, float]) -> None:
