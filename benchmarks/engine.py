@@ -47,7 +47,7 @@ def in_process(arguments: list[str], threads: int) -> dict[str, Any]:
 
 def step(quick: bool, threads: int) -> tuple[list[Measurement], dict[str, Any]]:
     """A whole step of distillation against forward and backward of the same student on the same tensors."""
-    raw = worker("step", threads, batch=64 if quick else 256, rounds=1 if quick else 3)
+    raw = worker("step", threads, batch=64 if quick else 256, rounds=1 if quick else 6)
     return [at_most("step, whole against bare forward and backward", raw["whole"], raw["bare"], "s", 1.05)], raw
 
 

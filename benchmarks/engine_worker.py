@@ -42,7 +42,7 @@ class MadeItems(Items):
 
     def batch(self, indices: Sequence[int]) -> Tensor:
         """See the base class."""
-        return self.block[torch.as_tensor(indices) % len(self.block)].clone()
+        return self.block[torch.as_tensor(indices) % len(self.block)]
 
 
 def peak_mib() -> float:

@@ -43,7 +43,7 @@ def standardised(values: Tensor, mean: tuple[float, ...] | None, std: tuple[floa
     if mean is None or std is None:
         raise ValueError("mean and std are still open: resolve the modality with an encoder first")
     shift, spread = (torch.tensor(each, device=values.device).view(-1, 1, 1) for each in (mean, std))
-    return (values - shift) / spread
+    return (values - shift).div_(spread)
 
 
 def channel_statistics(values: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -74,7 +74,9 @@ def place(images: Tensor, placements: Tensor) -> Tensor:
         # Relative to the border colour, so that what a rotation or a shift uncovers (zeros) shows that colour.
         ground = border_colours(images)[:, :, None, None]
         grid = F.affine_grid(placements.to(images), list(images.shape), align_corners=False)
-        return F.grid_sample(images - ground, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + ground
+        return F.grid_sample(images - ground, grid, mode="bilinear", padding_mode="zeros", align_corners=False).add_(
+            ground
+        )
 
 
 def border_colours(images: Tensor) -> Tensor:

@@ -33,18 +33,19 @@ def augment_images(batch: Tensor, config: ImageAugment, placement: Tensor | None
         config: what may be changed, and how much.
         placement: where things go, ``(B, 2, 3)``, instead of a random draw.
     """
-    images = batch.float() / 255
+    # In place wherever the tensor is one of ours: on a CPU most of the time goes into moving memory.
+    images = (batch.float() if batch.is_floating_point() else batch) / 255
     with torch.no_grad():
         if placement is None and config.changes:
             placement = draw_placements(config, len(batch))
         if placement is not None:
             images = place(images, placement)
-        images = images.clamp(0, 1)
+        images = images.clamp_(0, 1)
         for change in _photometry(config, batch.shape[1], batch.shape[2]):
             drawn = change.forward_parameters(draws.shape_of_whole(images.shape))
             shape = drawn.pop("forward_input_shape")
             images = change(images, params={**draws.own_rows(drawn, len(images)), "forward_input_shape": shape})
-        return images.clamp(0, 1) * 255
+        return images.clamp_(0, 1).mul_(255)
 
 
 @cache
