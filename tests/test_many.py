@@ -171,6 +171,19 @@ def test_parts_of_uneven_shares_normalise_together(config: Path, folder: Path) -
 
 
 @pytest.mark.slow
+def test_labels_too_few_to_share_out_are_learnt_by_one(config: Path, folder: Path) -> None:
+    settings = ["baselines=[]", "views.count=0", "evaluate.protocols=[fine_tune]", "evaluate.fine_tune.batch_size=2",
+                "evaluate.controls=[]", "train.epochs=1"]  # fmt: skip
+    found = []
+    for processes in (1, 3):
+        out = folder / f"few-{processes}"
+        code, said = run(processes, "run", str(config), f"out={out}", *settings)
+        assert code == 0, said
+        found.append(json.loads((out / "metrics.json").read_text())["outcomes"][0]["metrics"]["fine_tune"]["value"])
+    assert found[1] == pytest.approx(found[0], abs=0.1)
+
+
+@pytest.mark.slow
 def test_machines_meet_again_after_a_restart(config: Path, folder: Path) -> None:
     """Two launchers on one machine: only the one whose process died counts a restart."""
     with socket.socket() as free:
