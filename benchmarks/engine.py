@@ -27,7 +27,8 @@ from benchmarks.engine_device import OPTIONS
 from benchmarks.record import Measurement, at_least, at_most, below, save, show_table
 
 PARTS = ("step", "pairs", "bank", "processes", "options", "device")
-STUDENTS = ("resnet50", "vit_small_patch16_224")
+STUDENTS = ("resnet18", "test_resnet", "mobilenetv3_small_100", "tf_efficientnet_lite0")
+LARGE_STUDENTS = ("resnet50", "vit_small_patch16_224")
 ROOT = Path(__file__).parents[1]
 
 
@@ -57,45 +58,53 @@ def exponent(sizes: list[int], values: list[float]) -> float:
 
 
 def pairs(quick: bool, threads: int) -> tuple[list[Measurement], dict[str, Any]]:
-    """Epoch time and peak memory of a distillation whose items are made when they are asked for."""
+    """Epoch time and memory of a distillation whose items are made when they are asked for, from a bank on disk."""
     sizes = [500, 1000, 2000] if quick else [1000, 4000, 16000, 64000]
     raw = {size: worker("pairs", threads, pairs=size) for size in sizes}
-    peaks = [raw[size]["peak_mib"] for size in sizes]
     grown = exponent(sizes, [raw[size]["epoch"] for size in sizes])
     return [
         below("epoch time, exponent in the number of pairs", grown, 1.05, ""),
-        at_most(f"peak memory, {sizes[-1]} pairs against {sizes[0]}", peaks[-1], peaks[0], "MiB", 1.1),
+        *memory(raw[sizes[-1]], raw[sizes[0]], f"{sizes[-1]} pairs against {sizes[0]}"),
     ], {str(size): value for size, value in raw.items()}
+
+
+def memory(large: dict[str, Any], small: dict[str, Any], what: str) -> list[Measurement]:
+    """What a process has of its own, which should be flat; and with the pages of the mapped bank."""
+    return [
+        at_most(f"private memory, {what}", large["private_mib"], small["private_mib"], "MiB", 1.1),
+        recorded(f"resident memory with mapped pages, {what}", large["resident_mib"], small["resident_mib"], "MiB"),
+    ]
 
 
 def bank(quick: bool, threads: int) -> tuple[list[Measurement], dict[str, Any]]:
     """Building, checking and reading a packed matrix of 64 float16 numbers a row."""
     sizes = [10**4, 10**5] if quick else [10**4, 10**5, 10**6, 10**7]
     raw = {size: worker("bank", threads, rows=size) for size in sizes}
-    peaks = [raw[size]["peak_mib"] for size in sizes]
     return [
         below("bank, exponent of the build's time in its rows", exponent(sizes[1:] if not quick else sizes, [
             raw[size]["build"] for size in (sizes[1:] if not quick else sizes)]), 1.05, ""),
-        at_most(f"bank, peak memory of {sizes[-1]} rows against {sizes[0]}", peaks[-1], peaks[0], "MiB", 1.1),
+        *memory(raw[sizes[-1]], raw[sizes[0]], f"a bank of {sizes[-1]} rows against {sizes[0]}"),
         below(f"bank, reading 256 random rows of {sizes[-1]}", raw[sizes[-1]]["read_ms"], math.inf, "ms"),
     ], {str(size): value for size, value in raw.items()}  # fmt: skip
 
 
 def processes(quick: bool) -> tuple[list[Measurement], dict[str, Any]]:
-    """Two processes of one thread against one of two, by the command line."""
-    raw: dict[str, Any] = {}
+    """Two processes of one thread against one of two, by the command line; they take turns, the best epoch counts."""
+    raw: dict[str, list[float]] = {"one": [], "two": []}
     with tempfile.TemporaryDirectory() as folder:
-        settings = worker("set", 1, folder=folder, pairs=256 if quick else 1024, quick=quick)
-        for name, count, threads in (("one", 1, 2), ("two", 2, 1)):
+        settings = worker("set", 1, folder=folder, pairs=256 if quick else 2048, quick=quick)
+        for turn, (name, count, threads) in enumerate([("one", 1, 2), ("two", 2, 1)] * (1 if quick else 2)):
             launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(count)] if count > 1 else []
             command = [sys.executable, *launcher, "-m", "crossdistill", "distill", settings["config"],
-                       f"out={folder}/{name}"]  # fmt: skip
+                       f"out={folder}/{turn}"]  # fmt: skip
             environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
             subprocess.run(command, env=environment, check=True, capture_output=True)
-            lines = [json.loads(line) for line in Path(f"{folder}/{name}/train.jsonl").read_text().splitlines()]
+            lines = [json.loads(line) for line in Path(f"{folder}/{turn}/train.jsonl").read_text().splitlines()]
             seconds = [line["seconds"] for line in lines if line["kind"] == "epoch"]
-            raw[name] = min(np.diff(seconds).tolist())  # the first epoch warms up
-    speed = at_least("two processes of one thread against one of two", 1 / raw["two"], 1 / raw["one"], "epochs/s", 0.9)
+            raw[name] += np.diff(seconds).tolist()  # the first epoch warms up
+    speed = at_least(
+        "two processes of one thread against one of two", 1 / min(raw["two"]), 1 / min(raw["one"]), "epochs/s", 0.9
+    )
     return [speed], raw
 
 
@@ -107,16 +116,23 @@ def options(quick: bool, threads: int) -> tuple[list[Measurement], dict[str, Any
     }  # fmt: skip
     if not quick:
         chosen["compile"] = {"compile": True}
-    raw = worker("options", threads, batch=64, settings=chosen)
-    plain = raw["plain"]
-    return [recorded(f"step with {name}", value, plain, "s") for name, value in raw.items() if name != "plain"], raw
+    raw = {}
+    for backbone in STUDENTS[:1] if quick else STUDENTS:
+        part = chosen if backbone == "resnet18" else {name: chosen[name] for name in ("plain", "channels_last: false")}
+        raw[backbone] = worker("options", threads, backbone=backbone, batch=64, settings=part)
+    return [
+        recorded(f"{backbone}, step with {name}", value, each["plain"], "s")
+        for backbone, each in raw.items()
+        for name, value in each.items()
+        if name != "plain"
+    ], raw
 
 
 def device(quick: bool, threads: int, name: str) -> tuple[list[Measurement], dict[str, Any]]:
     """Larger students at 224 pixels: throughput, utilisation, the objective's share, and what each option brings."""
     small = quick or name == "cpu"
     raw = {}
-    for backbone in STUDENTS:
+    for backbone in LARGE_STUDENTS:
         settings = {
             "backbone": backbone, "size": 224, "batch": 8 if small else 256, "steps": 2 if small else 12, "name": name,
             "options": ["float32", "bf16"] if small else list(OPTIONS), "side": 1024 if small else 8192,

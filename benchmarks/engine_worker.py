@@ -5,20 +5,22 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import resource
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import yaml
 from torch import Tensor
 
+from crossdistill.bank import BankRows
 from crossdistill.bank.building import build_packed
 from crossdistill.bank.description import Description, cut
+from crossdistill.bank.layout import Dtype
 from crossdistill.bank.packed import Packed, Place
 from crossdistill.encoders import Encoder, StudentConfig, build_student
 from crossdistill.modalities.image import Image
@@ -45,9 +47,37 @@ class MadeItems(Items):
         return self.block[torch.as_tensor(indices) % len(self.block)]
 
 
-def peak_mib() -> float:
-    """Of this process, so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+class Memory:
+    """The peaks of this process's memory within a block, in MiB.
+
+    Attributes:
+        private: what is its own (RssAnon), looked at every few milliseconds.
+        resident: with the pages of mapped files (VmHWM), which the system may drop at any time and read again.
+    """
+
+    def __init__(self) -> None:
+        self.private = self.resident = 0.0
+        self._over = threading.Event()
+        self._watching = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Self:
+        self._watching.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._watching.join()
+
+    def _watch(self) -> None:
+        while True:
+            over = self._over.wait(0.005)
+            status = Path("/proc/self/status").read_text()
+            private, self.resident = (
+                int(status.partition(f"{name}:")[2].split()[0]) / 1024 for name in ("RssAnon", "VmHWM")
+            )
+            self.private = max(self.private, private)
+            if over:
+                return
 
 
 def student(backbone: str, size: int) -> tuple[Encoder, Image]:
@@ -57,11 +87,14 @@ def student(backbone: str, size: int) -> tuple[Encoder, Image]:
     return build_student(StudentConfig(backbone=backbone), modality, WIDTH), modality
 
 
-def epoch_seconds(network: Encoder, items: Items, settings: dict[str, Any]) -> list[float]:
+def epoch_seconds(
+    network: Encoder, items: Items, settings: dict[str, Any], teacher: Tensor | BankRows | None = None
+) -> list[float]:
     """How long each epoch but the first takes."""
     with tempfile.TemporaryDirectory() as folder:
         log = TrainLog(Path(folder) / "train.jsonl", "distil")
-        teacher = torch.randn(len(items), WIDTH)
+        if teacher is None:
+            teacher = torch.randn(len(items), WIDTH)
         config = TrainConfig(lr=1e-4, warmup=0, log_every=10**9, **settings)
         distil(copy.deepcopy(network), items, teacher, torch.arange(len(items)), CMCD(), config, log=log)
         seconds = [json.loads(line)["seconds"] for line in log.path.read_text().splitlines()]
@@ -88,35 +121,41 @@ def step(batch: int, rounds: int) -> dict[str, float]:
 
 
 def pairs(pairs: int) -> dict[str, float]:
-    """Seconds of an epoch, and peak memory."""
+    """Seconds of an epoch, and peak memory; the teacher's embeddings lie in a bank on the disk."""
     network, modality = student("test_resnet", 32)
-    seconds = epoch_seconds(network, MadeItems(pairs, modality), {"epochs": 3, "batch_size": 250})
-    return {"epoch": min(seconds), "peak_mib": peak_mib()}
+    with tempfile.TemporaryDirectory() as folder, Memory() as memory:
+        teacher = BankRows(made_bank(Path(folder), pairs, WIDTH, "float32").matrix)
+        seconds = epoch_seconds(network, MadeItems(pairs, modality), {"epochs": 3, "batch_size": 250}, teacher)
+    return {"epoch": min(seconds), "private_mib": memory.private, "resident_mib": memory.resident}
 
 
-def bank(rows: int, width: int = 64) -> dict[str, float]:
-    """Building, opening with all checks, and reading a bank."""
+def made_bank(folder: Path, rows: int, width: int, dtype: Dtype) -> Packed:
+    """A bank of random rows, built and opened with all checks."""
     block = torch.randn(4096, width)
 
     def compute(start: int, stop: int) -> Iterator[Tensor]:
         yield block[: stop - start]
 
-    with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder), "embeddings")
-        plan = Description(
-            key="synthetic", rows=rows, width=width, dtype="float16", about={}, shards=cut(0, rows, 4096)
-        )
+    place = Place(folder, "embeddings")
+    plan = Description(key="synthetic", rows=rows, width=width, dtype=dtype, about={}, shards=cut(0, rows, 4096))
+    build_packed(place, plan, None, compute, "building")
+    return Packed.open(place)
+
+
+def bank(rows: int, width: int = 64) -> dict[str, float]:
+    """Building and opening a bank with all checks, opening it again, and reading from it."""
+    with tempfile.TemporaryDirectory() as folder, Memory() as memory:
         started = time.perf_counter()
-        build_packed(place, plan, None, compute, "building")
+        made_bank(Path(folder), rows, width, "float16")
         built = time.perf_counter()
-        packed = Packed.open(place)
+        packed = Packed.open(Place(Path(folder), "embeddings"))
         opened = time.perf_counter()
         for _ in range(20):
             packed.matrix[torch.randint(0, rows, (256,))].float()
         read = time.perf_counter()
-        peak = peak_mib()
     return {
-        "build": built - started, "open": opened - built, "read_ms": 1000 * (read - opened) / 20, "peak_mib": peak,
+        "build": built - started, "open": opened - built, "read_ms": 1000 * (read - opened) / 20,
+        "private_mib": memory.private, "resident_mib": memory.resident,
     }  # fmt: skip
 
 
@@ -143,10 +182,10 @@ def made_set(folder: str, pairs: int, quick: bool) -> dict[str, str]:
     return {"config": str(path)}
 
 
-def options(batch: int, settings: dict[str, dict[str, Any]]) -> dict[str, float]:
+def options(backbone: str, batch: int, settings: dict[str, dict[str, Any]]) -> dict[str, float]:
     """Seconds of a step with each of some settings."""
     steps = 4
-    network, modality = student("resnet18", 64)
+    network, modality = student(backbone, 64)
     items = MadeItems(batch * steps, modality)
     return {
         name: min(epoch_seconds(network, items, {"epochs": 4, "batch_size": batch, **chosen})) / steps

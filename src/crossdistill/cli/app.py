@@ -16,10 +16,10 @@ app = typer.Typer(
     name="crossdistill",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # rich's panels take a quarter of a second to import, and help should answer at once
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     help="Carry the knowledge of a pretrained encoder into an encoder for another modality, from unlabelled pairs.",
-    epilog="Start with [bold]crossdistill demo[/bold], then [bold]crossdistill run CONFIG.yaml[/bold] on your pairs.",
+    epilog="Start with: crossdistill demo; then, on your pairs: crossdistill run CONFIG.yaml",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Built-in data sets.")
 app.add_typer(data_app, name="data")

@@ -76,7 +76,9 @@ class ParallelStep:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # about a name that only the newest torch has
                 # Every rank computes the same buffers itself, so that none has to be sent.
-                self._ddp = DistributedDataParallel(_Step(model, loss), broadcast_buffers=False)
+                self._ddp = DistributedDataParallel(
+                    _Step(model, loss), broadcast_buffers=False, gradient_as_bucket_view=True
+                )
         self._call: Callable[..., Tensor] = self._ddp if self._ddp is not None else loss
 
     def __call__(self, *prepared: Tensor) -> Tensor:

@@ -79,10 +79,10 @@ class _Shared(torch.autograd.Function):
     def forward(
         ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        axes = [axis for axis in range(values.ndim) if axis != 1]
         exact = values if values.dtype == torch.float64 else values.float()
         here = torch.tensor(float(values.numel() // values.shape[1]), dtype=torch.float64)
-        variance, mean = torch.var_mean(exact, dim=axes, correction=0) if len(values) else (
+        # The kernel of batch normalisation itself: many times as fast as var_mean, above all with channels last.
+        mean, variance = torch.batch_norm_update_stats(exact, None, None, 0.0) if len(values) else (
             exact.new_zeros(values.shape[1]), exact.new_zeros(values.shape[1])
         )  # fmt: skip
         # The parts' moments are put together in float64: what is left differs from one process by rounding alone.
