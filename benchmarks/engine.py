@@ -48,7 +48,7 @@ def in_process(arguments: list[str], threads: int) -> dict[str, Any]:
 
 def step(quick: bool, threads: int) -> tuple[list[Measurement], dict[str, Any]]:
     """A whole step of distillation against forward and backward of the same student on the same tensors."""
-    raw = worker("step", threads, batch=64 if quick else 256, rounds=1 if quick else 6)
+    raw = worker("step", threads, batch=64 if quick else 256, rounds=1 if quick else 9)
     return [at_most("step, whole against bare forward and backward", raw["whole"], raw["bare"], "s", 1.05)], raw
 
 
@@ -89,7 +89,10 @@ def bank(quick: bool, threads: int) -> tuple[list[Measurement], dict[str, Any]]:
 
 
 def processes(quick: bool) -> tuple[list[Measurement], dict[str, Any]]:
-    """Two processes of one thread against one of two, by the command line; they take turns, the best epoch counts."""
+    """Two processes of one thread against one of two, by the command line; they take turns, the best epoch counts.
+
+    Batch 256, as in the part ``step``; a smaller one has the same exchange of gradients for less work.
+    """
     raw: dict[str, list[float]] = {"one": [], "two": []}
     with tempfile.TemporaryDirectory() as folder:
         settings = worker("set", 1, folder=folder, pairs=256 if quick else 2048, quick=quick)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import kornia.augmentation as K
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from PIL import Image as Pillow
 from crossdistill.errors import ConfigError, PairsError
 from crossdistill.modalities import InputDefaults, known_modalities, parse_modality
 from crossdistill.modalities.image import Image, ImageAugment
+from crossdistill.modalities.image_augment import augment_images
 
 DEFAULTS = InputDefaults(size=16, mean=(0.2, 0.4, 0.6), std=(0.1, 0.2, 0.3), interpolation="bilinear")
 
@@ -169,3 +171,20 @@ def test_a_section_is_parsed_and_wrong_ones_are_explained() -> None:
         parse_modality({"channels": 1, "mean": [0, 0, 0]})
     with pytest.raises(ConfigError, match="mapping"):
         parse_modality("image")
+
+
+def test_brightness_and_contrast_are_what_kornia_makes_of_its_own_draws() -> None:
+    still = {"flip": 0, "rotate": 0, "translate": 0, "scale": (1, 1)}
+    batch = torch.randint(0, 256, (6, 3, 8, 8), dtype=torch.uint8)
+    torch.manual_seed(3)
+    ours = augment_images(batch, ImageAugment(**still))
+    torch.manual_seed(3)
+    changed = batch / 255
+    for change in (K.RandomBrightness((0.8, 1.2), p=1.0), K.RandomContrast((0.8, 1.2), p=1.0)):
+        changed = change(changed)
+    assert torch.equal(ours, changed * 255)
+    assert batch.dtype == torch.uint8
+    given = torch.rand(2, 3, 8, 8) * 255
+    before = given.clone()
+    augment_images(given, ImageAugment())
+    assert torch.equal(given, before)

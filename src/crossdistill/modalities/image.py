@@ -113,7 +113,7 @@ class Image(Modality):
         return self.model_copy(update={"augment_with": chosen})
 
     def normalise(self, batch: Tensor) -> Tensor:
-        return standardised(batch.float() / 255, self.mean, self.std)
+        return standardised((batch.float() if batch.is_floating_point() else batch) / 255, self.mean, self.std)
 
     def with_statistics(self, items: Tensor) -> Self:
         mean, std = channel_statistics(items.double() / 255)

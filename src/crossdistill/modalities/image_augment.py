@@ -44,8 +44,19 @@ def augment_images(batch: Tensor, config: ImageAugment, placement: Tensor | None
         for change in _photometry(config, batch.shape[1], batch.shape[2]):
             drawn = change.forward_parameters(draws.shape_of_whole(images.shape))
             shape = drawn.pop("forward_input_shape")
-            images = change(images, params={**draws.own_rows(drawn, len(images)), "forward_input_shape": shape})
+            drawn = draws.own_rows(drawn, len(images))
+            # What kornia does for these two, with the numbers that it draws, but in place.
+            if isinstance(change, K.RandomBrightness):
+                images.add_(_per_image(drawn["brightness_factor"], images) - 1).clamp_(0, 1)
+            elif isinstance(change, K.RandomContrast):
+                images.mul_(_per_image(drawn["contrast_factor"], images)).clamp_(0, 1)
+            else:
+                images = change(images, params={**drawn, "forward_input_shape": shape})
         return images.clamp_(0, 1).mul_(255)
+
+
+def _per_image(factors: Tensor, images: Tensor) -> Tensor:
+    return factors.to(images).view(-1, 1, 1, 1)
 
 
 @cache
