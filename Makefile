@@ -28,6 +28,8 @@ benchmarks: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.emoji
 	$(BIN)/python -m benchmarks.objectives
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.startup
 
 $(VENV)/.installed-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

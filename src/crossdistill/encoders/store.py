@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load as load_bytes
+from safetensors.torch import load_file
 from safetensors.torch import save as save_bytes
 from torch import nn
 
@@ -90,7 +90,7 @@ def load_encoder(folder: Path, module: nn.Module | None = None, head: nn.Module 
         head = build_head(architecture.head, architecture.features, architecture.width)  # type: ignore[arg-type]
     encoder = Encoder(module, head, modality, architecture, origin=str(description["provenance"]["origin"]))
     try:
-        encoder.load_state_dict(load_bytes((folder / _WEIGHTS).read_bytes()), strict=True)
+        encoder.load_state_dict(load_file(folder / _WEIGHTS), strict=True)
     except FileNotFoundError as error:
         raise RunFolderError("A file of the run is missing.", where=folder / _WEIGHTS, fix=_mend(folder)) from error
     except (SafetensorError, RuntimeError) as error:
