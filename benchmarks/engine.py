@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from benchmarks.engine_device import OPTIONS
-from benchmarks.record import Measurement, at_least, at_most, below, save, show_table
+from benchmarks.record import Measurement, at_least, at_most, below, recorded, save, show_table
 
 PARTS = ("step", "pairs", "bank", "processes", "options", "device")
 STUDENTS = ("resnet18", "test_resnet", "mobilenetv3_small_100", "tf_efficientnet_lite0")
@@ -154,11 +154,6 @@ def device(quick: bool, threads: int, name: str) -> tuple[list[Measurement], dic
                 below(f"{where}: the objective's share of a step", value["phases"]["objective"], math.inf, ""),
             ]  # fmt: skip
     return found, raw
-
-
-def recorded(name: str, value: float, reference: float, unit: str) -> Measurement:
-    """A measurement without a target."""
-    return Measurement(name=name, value=value, unit=unit, reference=reference, target="recorded", holds=True)
 
 
 def main() -> None:

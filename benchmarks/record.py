@@ -76,6 +76,11 @@ def below(name: str, value: float, limit: float, unit: str, lowest: float = 0.0)
     return Measurement(name=name, value=value, unit=unit, reference=reference, target=target, holds=holds)
 
 
+def recorded(name: str, value: float, reference: float, unit: str) -> Measurement:
+    """A measurement without a target."""
+    return Measurement(name=name, value=value, unit=unit, reference=reference, target="recorded", holds=True)
+
+
 def show_table(measurements: list[Measurement]) -> None:
     """All of them once more, below each other, on standard output."""
     table = Table("measured", "value", "reference", "ratio", "wanted", "", box=box.SIMPLE_HEAD)

@@ -28,7 +28,7 @@ from typing import Any
 from benchmarks.field.environments import OURS, PEERS, PLAIN, QUIET, Competitor, UnavailableError, environment_of
 from benchmarks.field.harness import Settings
 from benchmarks.field.terms import terms
-from benchmarks.record import Measurement, at_least, save, show_table
+from benchmarks.record import Measurement, at_least, recorded, save, show_table
 
 WORK = Path("runs/benchmarks/field")
 WANTED = 3.0  # times faster than a live teacher
@@ -128,11 +128,6 @@ def compare(ours: dict[str, Any], theirs: dict[str, Any], name: str, *, quick: b
         recorded(f"an epoch, {against}", *epoch, "s"),
         recorded(f"peak memory, {against}", *memory, "MiB"),
     ]
-
-
-def recorded(name: str, value: float, reference: float, unit: str) -> Measurement:
-    """A measurement without a target."""
-    return Measurement(name=name, value=value, unit=unit, reference=reference, target="recorded", holds=True)
 
 
 def parsed() -> argparse.Namespace:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
+
+from crossdistill.errors import MissingDependencyError
 
 
 class Tracker(ABC):
-    """Curves of one run; a stage of it (``distil/cmcd``) is part of their names."""
+    """Curves of one run; a stage of it (``distil/cmcd``) is part of their names.
+
+    Attributes:
+        package: what it needs, which is also the name of our extra.
+    """
+
+    package: ClassVar[str | None] = None
 
     @classmethod
     def require(cls) -> Any:
@@ -17,7 +26,15 @@ class Tracker(ABC):
         Raises:
             MissingDependencyError: it is not installed.
         """
-        return None
+        if cls.package is None:
+            return None
+        try:
+            return import_module(cls.package)
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"Tracking with {cls.__name__} needs its package.", where="trackers",
+                fix=f"pip install 'crossdistill[{cls.package}]'",
+            ) from error  # fmt: skip
 
     @classmethod
     @abstractmethod

@@ -5,26 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from crossdistill.errors import MissingDependencyError
 from crossdistill.training.trackers.base import Tracker
 
 
 class MLflow(Tracker):
     """One MLflow run for a run folder; a resumed run goes on in it."""
 
+    package = "mlflow"
+
     def __init__(self, client: Any, run: str) -> None:
         self._client, self._run = client, run
-
-    @classmethod
-    def require(cls) -> Any:
-        """See the base class."""
-        try:
-            import mlflow
-        except ImportError as error:
-            raise MissingDependencyError(
-                "Tracking with MLflow needs its package.", where="trackers", fix="pip install 'crossdistill[mlflow]'"
-            ) from error
-        return mlflow
 
     @classmethod
     def open(cls, folder: Path, config: dict[str, Any]) -> Self:

@@ -5,26 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from crossdistill.errors import MissingDependencyError
 from crossdistill.training.trackers.base import Tracker
 
 
 class Trackio(Tracker):
     """One Trackio run for a run folder; a resumed run goes on in it."""
 
+    package = "trackio"
+
     def __init__(self, run: Any) -> None:
         self._run = run
-
-    @classmethod
-    def require(cls) -> Any:
-        """See the base class."""
-        try:
-            import trackio
-        except ImportError as error:
-            raise MissingDependencyError(
-                "Tracking with Trackio needs its package.", where="trackers", fix="pip install 'crossdistill[trackio]'"
-            ) from error
-        return trackio
 
     @classmethod
     def open(cls, folder: Path, config: dict[str, Any]) -> Self:

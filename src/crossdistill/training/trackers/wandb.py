@@ -5,26 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from crossdistill.errors import MissingDependencyError
 from crossdistill.training.trackers.base import Tracker
 
 
 class WandB(Tracker):
     """One W&B run for a run folder; a resumed run goes on in it."""
 
+    package = "wandb"
+
     def __init__(self, run: Any) -> None:
         self._run = run
-
-    @classmethod
-    def require(cls) -> Any:
-        """See the base class."""
-        try:
-            import wandb
-        except ImportError as error:
-            raise MissingDependencyError(
-                "Tracking with W&B needs its package.", where="trackers", fix="pip install 'crossdistill[wandb]'"
-            ) from error
-        return wandb
 
     @classmethod
     def open(cls, folder: Path, config: dict[str, Any]) -> Self:
