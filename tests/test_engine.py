@@ -496,6 +496,17 @@ class TestTrackers:
         with pytest.raises(MissingDependencyError, match=rf"crossdistill\[{name}\]"):
             open_trackers((name,), tmp_path, {})
 
+    def test_one_that_cannot_be_opened_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import sys
+        import types
+
+        def init(**_: object) -> None:
+            raise RuntimeError("not logged in\nand more")
+
+        monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+        with pytest.raises(ConfigError, match=r"trackers: wandb(.|\n)*not logged in\n"):
+            open_trackers(("tensorboard", "wandb"), tmp_path, {})
+
     def test_others_are_told_the_same(self, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         import sys
         import types

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from crossdistill import ranks
+from crossdistill.errors import ConfigError, CrossDistillError
 from crossdistill.training.trackers.base import Tracker
 
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
@@ -28,10 +29,25 @@ def open_trackers(names: tuple[TrackerName, ...], folder: Path, config: dict[str
 
     Raises:
         MissingDependencyError: the package of one is not installed.
+        ConfigError: one cannot be opened.
     """
     if not ranks.is_first():
         return []
-    return [_tracker(name).open(folder, config) for name in names]
+    opened: list[Tracker] = []
+    for name in names:
+        try:
+            opened.append(_tracker(name).open(folder, config))
+        except CrossDistillError:
+            raise
+        except Exception as error:  # whatever a service's client raises: no server, no login, a store it does not know
+            for other in opened:
+                other.close()
+            raise ConfigError(
+                "A tracker cannot be opened.", where=f"trackers: {name}",
+                received=[*str(error).strip().splitlines(), type(error).__name__][0],
+                fix="set it up as its documentation says, or leave it out of trackers: train.jsonl has every number",
+            ) from error  # fmt: skip
+    return opened
 
 
 def _tracker(name: TrackerName) -> type[Tracker]:
