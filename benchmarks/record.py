@@ -94,6 +94,15 @@ def show_table(measurements: list[Measurement]) -> None:
     Console(width=160).print(table)
 
 
+def show_all(measurements: list[Measurement], as_json: bool) -> None:
+    """All of them on standard output: an object a line, or a table."""
+    if not as_json:
+        show_table(measurements)
+        return
+    for each in measurements:
+        each.show(as_json=True)
+
+
 def save(name: str, content: dict[str, Any]) -> Path:
     """Writes raw results as ``results/DATE-NAME.json`` with the environment."""
     date = datetime.datetime.now(tz=datetime.UTC).date().isoformat()

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import Measurement, below, save, show_table
+from benchmarks.record import Measurement, below, save, show_all
 
 WORK = Path("runs/benchmarks")
 PAIRS = 64
@@ -143,11 +143,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     measurements, raw = measured(arguments.quick)
-    if arguments.json:
-        for measurement in measurements:
-            measurement.show(as_json=True)
-    else:
-        show_table(measurements)
+    show_all(measurements, arguments.json)
     if not arguments.quick:
         save("startup", {**raw, "measurements": [vars(measurement) for measurement in measurements]})
 

@@ -28,7 +28,7 @@ from typing import Any
 from benchmarks.field.environments import OURS, PEERS, PLAIN, QUIET, Competitor, UnavailableError, environment_of
 from benchmarks.field.harness import Settings
 from benchmarks.field.terms import terms
-from benchmarks.record import Measurement, at_least, recorded, save, show_table
+from benchmarks.record import Measurement, at_least, recorded, save, show_all
 
 WORK = Path("runs/benchmarks/field")
 WANTED = 3.0  # times faster than a live teacher
@@ -213,11 +213,7 @@ def main() -> None:
     """Measures and prints."""
     arguments = parsed()
     measurements, raw = measured(arguments)
-    if arguments.json:
-        for measurement in measurements:
-            measurement.show(as_json=True)
-    else:
-        show_table(measurements)
+    show_all(measurements, arguments.json)
     if not arguments.quick:
         save(arguments.label, {**raw, "measurements": [vars(measurement) for measurement in measurements]})
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
-
-from crossdistill.files import write_json
 
 PHASES = ("data", "augmentation", "forward", "objective", "backward", "optimiser", "waiting", "other")
 _WARM = 2  # steps that are left out: caches fill, kernels are chosen
@@ -57,10 +54,6 @@ class StepClock:
         whole = sum(mean.values()) or 1.0
         phases = {name: {"ms": round(value, 3), "share": round(value / whole, 4)} for name, value in mean.items()}
         return {"steps": len(counted), "ms": round(whole, 3), "phases": phases}
-
-    def write(self, path: Path) -> None:
-        """Writes the summary as JSON."""
-        write_json(path, self.summary())
 
 
 _running: list[StepClock] = []

@@ -186,8 +186,10 @@ class TrainState:
             return
         try:
             now = self._task.model.state_dict()
-            model = {name: divided_as(now[name], value) for name, value in content["model"].items() if name in now}
-            self._task.model.load_state_dict(model if len(model) == len(content["model"]) else content["model"])
+            saved: dict[str, Tensor] = content["model"]
+            self._task.model.load_state_dict(
+                {name: divided_as(now[name], value) if name in now else value for name, value in saved.items()}
+            )
             self._load_optimiser(content["optimiser"])
             self.scaler.load_state_dict(content["scaler"])
             self._guard.load_state_dict(content["guard"])
