@@ -148,6 +148,33 @@ def audit(
     audit_pairs(pairs, source, target, teacher, out, as_json=as_json, workers=workers, fail_on=fail_on, device=device)
 
 
+@app.command(epilog="Example: crossdistill advise data/emoji --teacher efficientnet-lite0 --out runs/advice")
+def advise(
+    pairs: Annotated[
+        str,
+        typer.Argument(metavar="PAIRS", help="A manifest, a folder with one, a configuration, or a built-in set."),
+    ],
+    teacher: Annotated[
+        str | None, typer.Option(help="The source encoder: efficientnet-lite0, a run folder, or a timm name.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Source modality: NAME, or key=value,...")] = None,
+    target: Annotated[str | None, typer.Option(help="Target modality, likewise.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for advice.json and advice.html.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the verdict.")] = False,
+    look_at: Annotated[int, typer.Option("--pairs", help="How many pairs to look at.")] = 400,
+    shots: Annotated[int, typer.Option(help="Labels per class of the few-shot task.")] = 5,
+    student: Annotated[str, typer.Option(help="timm name of the pilots' network.")] = "test_resnet",
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read items; 0 reads them here.")] = 2,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+) -> None:
+    """Say beforehand whether distillation will help, with how many pairs, and how to begin."""
+    from crossdistill.cli.advise import advise_on
+
+    settings: dict[str, object] = {"pairs": look_at, "shots": shots, "student": student, "seed": seed}
+    advise_on(pairs, source, target, teacher, out, settings=settings, as_json=as_json, workers=workers, device=device)
+
+
 @data_app.command("list", epilog="Example: crossdistill data list")
 def data_list() -> None:
     """Sets that can be built here, and sets of the field that are read, with their licences."""

@@ -58,6 +58,22 @@ class LinearProbe:
         found: Ints = self.model.predict(self._prepare(unit(vectors), self.mean if mean is None else mean))
         return found
 
+    def linear_map(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The same classifier as weights ``(k, d)`` and bias ``(k,)`` on unit vectors, classes as in `classes`."""
+        weights, bias = self.model.coef_.astype(np.float64), self.model.intercept_.astype(np.float64)
+        if len(weights) == 1:  # of two classes scikit-learn keeps the difference alone
+            weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
+        if self.basis is not None:
+            weights = weights @ self.basis
+        weights = weights * self.scale
+        return weights, bias - weights @ self.mean
+
+    @property
+    def classes(self) -> Ints:
+        """Class numbers in the order of `linear_map`."""
+        found: Ints = self.model.classes_
+        return found
+
     def _prepare(self, vectors: Vectors, mean: Vectors) -> Vectors:
         scaled = (vectors - mean) * self.scale
         return scaled if self.basis is None else scaled @ self.basis.T

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -80,6 +81,14 @@ class Items(Dataset[Tensor]):
             files.append(file)
         wheres = [f"{pairs[row].where}, column {side}" for row in rows]
         return cls(files, wheres, modality, f"{side} items", workers, patience)
+
+    @classmethod
+    def of_tensor(cls, values: Tensor, modality: Modality) -> Items:
+        """Items that are decoded already, ``(N, *shape)``; grids may be coarser than the modality decodes them."""
+        made = cls([], [], modality, "")
+        made.files, made._wheres = [Path()] * len(values), [""] * len(values)
+        made._cache, made._places = values, torch.arange(len(values))
+        return made
 
     @classmethod
     def like(cls, items: Items, modality: Modality) -> Items:

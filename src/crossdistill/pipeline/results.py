@@ -28,6 +28,7 @@ from crossdistill.pairs import Side
 from crossdistill.pipeline.environment import timed
 from crossdistill.pipeline.showcase import describe_pairs, embedding_map, example_pairs, retrieval_gallery
 from crossdistill.pipeline.stages import fresh_student, load_student, students_of
+from crossdistill.pipeline.theory_terms import theory_results, theory_temperature
 from crossdistill.pipeline.views import augmented_pairs
 from crossdistill.pipeline.work import Run, TeacherSpace
 from crossdistill.training import TrainConfig, read_epochs
@@ -55,6 +56,8 @@ def run_evaluation(run: Run, space: TeacherSpace) -> None:
 
         def write() -> None:
             metrics = _assemble(run, data, space, distilled, student, teacher_rows, outcomes)
+            temperature = theory_temperature(run.config.objective)
+            metrics["theory"] = theory_results(data, students, teacher_rows, temperature, run.config.train.seed)
             write_json(run.folder.metrics, metrics)
 
         ranks.first_does(write)

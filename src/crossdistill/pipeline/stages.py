@@ -31,6 +31,7 @@ from crossdistill.pairs.items import Items
 from crossdistill.pipeline.config import RunConfig
 from crossdistill.pipeline.environment import timed
 from crossdistill.pipeline.folder import RunFolder
+from crossdistill.pipeline.theory_terms import TheoryWatch, theory_temperature
 from crossdistill.pipeline.views import open_views
 from crossdistill.pipeline.work import Run, TeacherSpace, fresh_teacher
 from crossdistill.training import TrainLog, distil, new_source_encoder, pretrain
@@ -104,7 +105,7 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
         stage = f"distil/{objective.label}"
         with timed(run.folder, stage), run.trackers() as trackers:
             student = copy.deepcopy(initial)
-            monitor = _retrieval_monitor(student, monitored, space, held_out, run.device) if held_out else None
+            monitor = _held_out_monitor(student, monitored, space, held_out, run) if held_out else None
             distil(
                 student,
                 items,
@@ -170,17 +171,19 @@ def fresh_student(run: Run, rows: Sequence[int], width: int, *, random_weights: 
     return student, Items.like(items, student.modality)
 
 
-def _retrieval_monitor(
-    student: Encoder, items: Items, space: TeacherSpace, rows: tuple[int, ...], device: torch.device
+def _held_out_monitor(
+    student: Encoder, items: Items, space: TeacherSpace, rows: tuple[int, ...], run: Run
 ) -> Callable[[], dict[str, float]]:
-    """Retrieval from target to source on held-out pairs: a score that needs no label."""
+    """Retrieval from target to source on held-out pairs, a score that needs no label, and the terms of the theory."""
     sources = space.of(rows)[:].numpy()
     ids = space.ids[list(rows)].numpy()
+    watch = TheoryWatch(run.pairs, rows, sources, ids, theory_temperature(run.config.objective))
 
     def monitor() -> dict[str, float]:
-        embeddings, _ = embed_items(student, items, device)
+        embeddings, _ = embed_items(student, items, run.device)
         found = partner_ranks(embeddings, sources, ids, ids)
         recalls = {f"val_r@{k}": round(float((found <= k).mean()), 5) for k in RECALL_AT}
-        return {**recalls, SCORE: round(float((1 / found).mean()), 6)}  # the mean reciprocal rank, which is smoother
+        score = round(float((1 / found).mean()), 6)  # the mean reciprocal rank, which is smoother
+        return {**recalls, SCORE: score, **watch(embeddings)}
 
     return monitor

@@ -15,7 +15,8 @@ SERIES = ["#0b6e8a", "#c8741a", "#7a4fa3", "#3c8d40", "#b3364a", "#84662d", "#3b
 _UNLABELLED = "#c3cbd3"
 
 
-def _layout(figure: go.Figure, height: int, **options: Any) -> go.Figure:
+def styled(figure: go.Figure, height: int, **options: Any) -> go.Figure:
+    """A figure in the look of our pages."""
     figure.update_layout(
         template="none",
         height=height,
@@ -56,7 +57,7 @@ def comparison(metrics: dict[str, Any], metric: str) -> go.Figure:
             hovertemplate=f"{outcome['description']}<br>%{{x:.1f}} %<extra></extra>",
             showlegend=False,
         )
-    _layout(figure, 84 + 30 * len(outcomes), title={"text": f"{label_of(metric)}, %", "x": 0.01, "font": {"size": 14}})
+    styled(figure, 84 + 30 * len(outcomes), title={"text": f"{label_of(metric)}, %", "x": 0.01, "font": {"size": 14}})
     figure.update_xaxes(rangemode="tozero")
     figure.update_yaxes(ticksuffix="  ")
     figure.update_layout(margin={"l": 120, "r": 16, "t": 36, "b": 30})
@@ -79,7 +80,51 @@ def training_curve(curves: dict[str, list[dict[str, Any]]], key: str, title: str
         )
     if not figure.data:
         return None
-    _layout(figure, 320, title={"text": title, "x": 0.01, "font": {"size": 14}}, showlegend=True)
+    styled(figure, 320, title={"text": title, "x": 0.01, "font": {"size": 14}}, showlegend=True)
+    figure.update_xaxes(title={"text": "epoch", "font": {"size": 13}})
+    figure.update_yaxes(rangemode="tozero")
+    return figure
+
+
+def theory_distance(curves: dict[str, list[dict[str, Any]]]) -> go.Figure | None:
+    """The distance between the modalities over the epochs, solid, and its certificate, dashed, of every training."""
+    figure = go.Figure()
+    chosen = {stage: [line for line in lines if "theory_tv" in line] for stage, lines in curves.items()}
+    for index, (stage, lines) in enumerate((stage, lines) for stage, lines in chosen.items() if lines):
+        name = stage.removeprefix("distil/")
+        for key, words, dash in (("theory_tv", name, "solid"), ("theory_certificate", f"{name}, certificate", "dash")):
+            figure.add_scatter(
+                x=[line["epoch"] for line in lines], y=[line[key] for line in lines], name=words, mode="lines+markers",
+                line={"color": SERIES[index % len(SERIES)], "width": 2.5, "dash": dash},
+                marker={"size": 6 if dash == "solid" else 1},
+            )  # fmt: skip
+    return _over_epochs(figure, "total variation of the similarity distributions")
+
+
+def theory_risks(lines: list[dict[str, Any]]) -> go.Figure | None:
+    """The soft nearest-neighbour risks of one training over the epochs, their bound, and the error of a probe."""
+    figure = go.Figure()
+    shown = (
+        ("theory_bound", "bound: source risk + TV", SERIES[0], "dash"),
+        ("theory_target_risk", "target risk", SERIES[0], "solid"),
+        ("theory_source_risk", "source risk", FAINT, "dot"),
+        ("theory_probe_error", "error of a linear probe", SERIES[1], "solid"),
+    )
+    for key, words, colour, dash in shown:
+        found = [line for line in lines if key in line]
+        if found:
+            figure.add_scatter(
+                x=[line["epoch"] for line in found], y=[line[key] for line in found], name=words, mode="lines+markers",
+                line={"color": colour, "width": 2.5, "dash": dash}, marker={"size": 6 if dash == "solid" else 1},
+            )  # fmt: skip
+    return _over_epochs(figure, "soft nearest-neighbour risk")
+
+
+def _over_epochs(figure: go.Figure, title: str) -> go.Figure | None:
+    if not figure.data:
+        return None
+    styled(figure, 340, title={"text": title, "x": 0.01, "font": {"size": 14}}, showlegend=True)
+    figure.update_layout(legend={"orientation": "h", "y": -0.3, "x": 0, "xanchor": "left"})
     figure.update_xaxes(title={"text": "epoch", "font": {"size": 13}})
     figure.update_yaxes(rangemode="tozero")
     return figure
@@ -116,7 +161,7 @@ def embedding_map(content: dict[str, Any]) -> go.Figure | None:
                 customdata=[[modality, point["label"] or "no label", point["pair"]] for point in points],
                 hovertemplate="%{customdata[0]} of pair %{customdata[2]}<br>%{customdata[1]}<extra></extra>",
             )
-    _layout(figure, 560)
+    styled(figure, 560)
     figure.update_layout(
         margin={"l": 10, "r": 10, "t": 10, "b": 10}, legend={"orientation": "v", "y": 1, "x": 1.01, "xanchor": "left"}
     )

@@ -62,9 +62,9 @@ def write_report(root: Path) -> Path:
         full_table=build_table(metrics, headlines=False),
         tiles=_tiles(metrics),
         findings=_findings(metrics),
-        charts=[_figure(figures.comparison(metrics, metric)) for metric in _charted(metrics)],
+        charts=[figure_markup(figures.comparison(metrics, metric)) for metric in _charted(metrics)],
         curves=[
-            _figure(figure)
+            figure_markup(figure)
             for figure in (
                 figures.training_curve(metrics["curves"], "val_r@1", "retrieval R@1 on the val split, %", percent=True),
                 figures.training_curve(metrics["curves"], "loss", "training loss", percent=False),
@@ -77,10 +77,20 @@ def write_report(root: Path) -> Path:
             )
             if figure is not None
         ],
-        map=None if (found := figures.embedding_map(metrics["map"])) is None else _figure(found),
+        theory=metrics.get("theory"),
+        theory_rows=_theory_rows(metrics),
+        theory_figures=[
+            figure_markup(figure)
+            for figure in (
+                figures.theory_distance(metrics["curves"]),
+                figures.theory_risks(metrics["curves"].get(f"distil/{metrics['outcomes'][0]['name']}", [])),
+            )
+            if figure is not None
+        ],
+        map=None if (found := figures.embedding_map(metrics["map"])) is None else figure_markup(found),
         picture=lambda name: _picture(root, name),
         sound=lambda name: _picture(root, name),
-        plotly_js=Markup((Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")),
+        plotly_js=plotly_library(),
         skipped_steps={
             stage: lines[-1]["skipped"]
             for stage, lines in metrics["curves"].items()
@@ -150,9 +160,26 @@ def _findings(metrics: dict[str, Any]) -> list[dict[str, str]]:
     return found
 
 
-def _figure(figure: Any) -> Markup:
+def _theory_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the theory's table shows of each student: the terms of the form ``within``, and the certified bound."""
+    if metrics.get("theory") is None:
+        return []
+    found = []
+    for name, terms in metrics["theory"]["students"].items():
+        within = terms["forms"]["within"]
+        chain = next(iter(within["chains"]), None)
+        found.append({"name": name, **within, "chain": chain, "items": terms["items"], "probe": terms["probe"]})
+    return found
+
+
+def figure_markup(figure: Any) -> Markup:
     """A figure's specification, safe inside a script element."""
     return Markup(json.dumps(json.loads(figure.to_json())).replace("<", "\\u003c"))
+
+
+def plotly_library() -> Markup:
+    """What draws the figures, for pages that need nothing from elsewhere."""
+    return Markup((Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8"))
 
 
 _TYPES = {".png": "image/png", ".ogg": "audio/ogg"}

@@ -1,0 +1,148 @@
+"""The advice: what a few hundred pairs tell about a distillation that has not been run yet."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from crossdistill.advisor.bed import lay_bed
+from crossdistill.advisor.curve import LearningCurve, Spread
+from crossdistill.advisor.evidence import CANDIDATES, AdviseSettings, Evidence, gather_evidence
+from crossdistill.advisor.forecast import curve_of, forecast
+from crossdistill.advisor.verdict import Ruling, recommended, remarks, rule
+from crossdistill.encoders import Encoder
+from crossdistill.errors import PairsError
+from crossdistill.modalities import Modality
+from crossdistill.pairs import Pairs
+from crossdistill.pairs.items import Items
+
+FORMAT = 1
+FEWEST = 30  # pairs
+MULTIPLES = (1, 2, 4, 10)  # of the pairs at hand that gains are forecast for
+_SHARE = 0.9  # of the ceiling
+_SOURCES = 128  # that the teacher is tried on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What to expect, and what to do.
+
+    Attributes:
+        name: of the pairs.
+        available: pairs at hand for training.
+        settings: how much was spent.
+        evidence: what was measured.
+        curve: of the few-shot accuracy over the number of pairs; None without a task.
+        forecasts: gain over labels alone by number of pairs; empty without a task.
+        needed: pairs for 90% of the ceiling; None without a task.
+        ruling: the verdict and its reasons.
+        objective: to start with, a key of ``CANDIDATES``.
+        because: why this one.
+        remarks: what else a user should know.
+        seconds: that it took.
+    """
+
+    name: str
+    available: int
+    settings: AdviseSettings
+    evidence: Evidence
+    curve: LearningCurve | None
+    forecasts: dict[int, Spread]
+    needed: Spread | None
+    ruling: Ruling
+    objective: str
+    because: str
+    remarks: list[str]
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``advice.json`` (docs/advise.md)."""
+        return {
+            "format": FORMAT,
+            "pairs": {"name": self.name, "available": self.available},
+            "verdict": self.ruling.verdict,
+            "reasons": list(self.ruling.reasons),
+            "remarks": self.remarks,
+            "gain": [{"pairs": pairs, **_rounded(each)} for pairs, each in self.forecasts.items()],
+            "curve": [] if self.curve is None else [{"pairs": n, **_rounded(self.curve.at(n))} for n in self.points()],
+            "ceiling": None if self.curve is None else _rounded(self.curve.limit),
+            "pairs_for_90_percent": None if self.needed is None else _rounded(self.needed, 0),
+            "objective": {**CANDIDATES[self.objective], "because": self.because},
+            "evidence": self.evidence.to_json(),
+            "settings": self.settings.model_dump(mode="json"),
+            "seconds": round(self.seconds, 1),
+        }
+
+    def points(self) -> list[int]:
+        """Numbers of pairs that the curve is drawn at."""
+        if self.curve is None:
+            return []
+        last = max(MULTIPLES[-1] * self.available, 4 * self.curve.start)
+        return sorted({round(each) for each in np.geomspace(self.curve.start, last, 40).tolist()})
+
+
+def _rounded(spread: Spread, digits: int = 4) -> dict[str, float]:
+    return {name: round(value, digits) for name, value in asdict(spread).items()}
+
+
+def advise(
+    pairs: Pairs,
+    teacher: Encoder,
+    target: Modality,
+    *,
+    settings: AdviseSettings | None = None,
+    device: str = "cpu",
+    workers: int = 0,
+) -> Advice:
+    """Looks at some of the training pairs, tries short distillations, and says what a full one will bring.
+
+    Args:
+        pairs: with splits; the test split is never looked at.
+        teacher: the encoder of the source modality.
+        target: settings of the target modality.
+        settings: how much to spend; the defaults take one to two minutes on two cores.
+        device: where to compute.
+        workers: processes that read items.
+
+    Raises:
+        PairsError: there are too few pairs to look at, or one cannot be read.
+    """
+    started = time.monotonic()
+    settings = settings or AdviseSettings()
+    rows = pairs.where("train", has=("source", "target"))
+    if len(rows) < FEWEST:
+        raise PairsError(
+            "There are too few pairs to say anything.", where=f"{pairs.name}, training split",
+            expected=f"at least {FEWEST} pairs", received=len(rows), fix="collect some more, then ask again",
+        )  # fmt: skip
+    chosen = np.sort(np.random.default_rng((settings.seed, 1)).permutation(np.array(rows))[: settings.pairs])
+    resolved = target.resolve(teacher.modality.as_defaults())
+    place = torch.device(device)
+    bed = lay_bed(pairs, chosen.tolist(), teacher, resolved, device=place, workers=workers)
+    if len(np.unique(bed.groups)) < 2:
+        raise PairsError(
+            "All pairs are of one group, so none can be held out.", where=f"{pairs.name}, training split",
+            expected="at least two groups", received=1, fix="change the group column",
+        )  # fmt: skip
+    _, first = np.unique(bed.ids, return_index=True)
+    first = np.sort(first)[:_SOURCES]
+    sources = Items.of(pairs, chosen[first].tolist(), "source", teacher.modality, workers)
+    evidence = gather_evidence(bed, teacher, sources, bed.groups[first], settings, device)
+    task, available = evidence.task, len(rows)
+    curve = None if task is None else curve_of(task)
+    forecasts: dict[int, Spread] = {}
+    needed = None
+    if task is not None and curve is not None:
+        forecasts = {each * available: forecast(task, curve, each * available) for each in MULTIPLES}
+        needed = curve.pairs_for(_SHARE, task.alone.value)
+    ruling = rule(evidence, forecasts.get(available), list(forecasts.items())[1:])
+    objective, because = recommended(evidence)
+    return Advice(
+        name=pairs.name, available=available, settings=settings, evidence=evidence, curve=curve, forecasts=forecasts,
+        needed=needed, ruling=ruling, objective=objective, because=because, remarks=remarks(evidence),
+        seconds=time.monotonic() - started,
+    )  # fmt: skip

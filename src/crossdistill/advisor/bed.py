@@ -1,0 +1,150 @@
+"""A few hundred pairs, ready for pilots: targets decoded and made small, sources embedded by the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from crossdistill.encoders import Encoder, Teacher
+from crossdistill.errors import CrossDistillError
+from crossdistill.evaluation import embed_items
+from crossdistill.evaluation.intervals import Ints
+from crossdistill.evaluation.probes import Vectors
+from crossdistill.modalities import Modality
+from crossdistill.modalities.image import Image
+from crossdistill.modalities.video import Video
+from crossdistill.pairs import Pairs
+from crossdistill.pairs.items import Items
+
+CELLS = 1600  # of one plane of a target: pilots see grids that are no finer
+_LEAST = 8  # cells along an axis
+_SAME = 0.1  # mean difference of two equal pictures, in deviations of a picture's values
+UNLABELLED = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bed:
+    """Pairs on which pilots are trained and measured.
+
+    Attributes:
+        rows: of the data set that they stand in ``(n,)``.
+        targets: decoded, at most ``CELLS`` cells a plane; normalised by their own statistics.
+        teacher: embeddings of the sources ``(n, d)``, around their mean.
+        shown: the teacher's embeddings of pictures of the targets ``(n, d)``, around their mean; None where it takes no
+            pictures.
+        ids: identity of the source items ``(n,)``.
+        groups: ``(n,)``.
+        labels: class numbers ``(n,)``, -1 for an item without one.
+        classes: names of the classes.
+        identical: share of the pairs whose target shows just what the source shows.
+    """
+
+    rows: Ints
+    targets: Items
+    teacher: Vectors
+    shown: Vectors | None
+    ids: Ints
+    groups: Ints
+    labels: Ints
+    classes: tuple[str, ...]
+    identical: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def lay_bed(
+    pairs: Pairs, rows: Sequence[int], encoder: Encoder, target: Modality, *, device: torch.device, workers: int = 0
+) -> Bed:
+    """Reads and embeds the pairs of ``rows``.
+
+    Args:
+        pairs: the data set.
+        rows: with both sides.
+        encoder: the teacher.
+        target: resolved modality of the targets.
+        device: where the teacher computes.
+        workers: processes that decode.
+
+    Raises:
+        PairsError: an item cannot be read; it is named.
+    """
+    chosen = np.array(rows, dtype=np.int64)
+    number: dict[str, int] = {}
+    ids = np.array([number.setdefault(str(pairs[row].source), len(number)) for row in rows], dtype=np.int64)
+    _, first = np.unique(ids, return_index=True)
+    teacher = Teacher(encoder, device)
+    sources = Items.of(pairs, [rows[place] for place in first], "source", teacher.modality, workers)
+    embedded = embed_items(teacher.encoder, sources, device, "embedding sources")[0][ids]
+    decoded = Items.of(pairs, rows, "target", target, workers)
+    values = decoded.batch(range(len(rows)))
+    small = shrunk(values)
+    pictures = _pictures(teacher, target, values)
+    names = {name: place for place, name in enumerate(pairs.classes)}
+    labels = [UNLABELLED if (label := pairs[row].label) is None else names[label] for row in rows]
+    return Bed(
+        rows=chosen,
+        targets=Items.of_tensor(small, target.with_statistics(small)),
+        teacher=_centred(embedded),
+        shown=None if pictures is None else _centred(embed_items(teacher.encoder, pictures, device)[0]),
+        ids=ids,
+        groups=np.array(pairs.group_ids, dtype=np.int64)[chosen],
+        labels=np.array(labels, dtype=np.int64),
+        classes=pairs.classes,
+        identical=_identical(sources.batch(range(len(sources)))[ids], pictures, values),
+    )
+
+
+def shrunk(values: Tensor) -> Tensor:
+    """Decoded items ``(N, ..., H, W)`` on a grid of at most ``CELLS`` cells, in their dtype; vectors as they are."""
+    if values.ndim < 4:
+        return values
+    height, width = values.shape[-2:]
+    scale = (CELLS / (height * width)) ** 0.5
+    if scale >= 1:
+        return values
+    # A long side gives way before a short one: a spectrogram keeps its bands, a series its channels.
+    rows = min(height, max(_LEAST, round(height * scale)))
+    columns = min(width, max(_LEAST, round(CELLS / rows)))
+    planes = values.reshape(-1, 1, height, width)
+    parts = [
+        F.interpolate(part.float(), size=(rows, columns), mode="bilinear", antialias=True, align_corners=False)
+        for part in torch.split(planes, 512)
+    ]
+    small = torch.cat(parts)
+    if not values.is_floating_point():
+        small = small.round_().clamp_(0, torch.iinfo(values.dtype).max)
+    return small.to(values.dtype).reshape(*values.shape[:-2], rows, columns)
+
+
+def _pictures(teacher: Teacher, target: Modality, values: Tensor) -> Items | None:
+    """Pictures of the targets as the teacher takes them; None where it takes no pictures, or they cannot be drawn."""
+    modality = teacher.modality
+    if not isinstance(modality, Image) or isinstance(modality, Video):
+        return None
+    side = modality.shape[-1]
+    try:
+        drawn = [modality.from_array(np.asarray(target.draw(each, side).convert("RGB"))) for each in values]
+    except (CrossDistillError, NotImplementedError):
+        return None
+    return Items.of_tensor(torch.stack(drawn), modality)
+
+
+def _identical(sources: Tensor, pictures: Items | None, values: Tensor) -> float:
+    """Share of the pairs whose two sides differ by no more than resampling changes."""
+    targets = values if pictures is None else pictures.batch(range(len(pictures)))
+    if targets.shape != sources.shape:
+        return 0.0
+    one, other = sources.float().flatten(1), targets.float().flatten(1)
+    spread = one.std(dim=1).clamp(min=1e-6)
+    return float(((one - other).abs().mean(dim=1) < _SAME * spread).float().mean())
+
+
+def _centred(vectors: Vectors) -> Vectors:
+    found: Vectors = (vectors - vectors.mean(axis=0)).astype(np.float32)
+    return found

@@ -1,0 +1,172 @@
+"""Whether the pairs are sane: do the sides belong together, is the target no more than noise or the source itself, and
+does the teacher know anything."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from crossdistill.advisor.bed import Bed
+from crossdistill.audit.agreement import principal
+from crossdistill.audit.pairing import FEWEST, FEWEST_GROUPS, View, judge_pairs
+from crossdistill.distance.ridge import Decomposed
+from crossdistill.encoders import Encoder
+from crossdistill.evaluation.intervals import Estimate, Floats, Ints, difference, proportion
+from crossdistill.evaluation.probes import Vectors, unit
+from crossdistill.pairs.items import Items
+
+_DIMENSIONS, _PER_DIMENSION = 64, 8  # of a view, and pairs that each needs
+_VIEWED = 128  # items that the teacher is tried on
+_REDRAWN = 2  # networks of random weights that it is compared with
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well the two halves of something fit: a share of comparisons, 0.5 for no relation, with a 95% interval.
+
+    Attributes:
+        value: how often a partner fits better than a wrong one.
+        low: of the interval.
+        high: of the interval.
+        signal: clear, weak or none.
+        mismatched: share of mismatched pairs and its interval; None where the signal is not clear.
+    """
+
+    value: float
+    low: float
+    high: float
+    signal: str
+    mismatched: tuple[float, float, float] | None
+
+
+def pairing(bed: Bed) -> Fit | None:
+    """Whether targets fit their sources, by canonical correlations of what they look like; None for too few pairs."""
+    views: list[tuple[NDArray[np.floating], NDArray[np.floating]]] = [(bed.teacher, flat(bed.targets))]
+    if bed.shown is not None:
+        views.append((bed.teacher, bed.shown))
+    return _fit(views, bed.groups)
+
+
+def structure(bed: Bed) -> Fit | None:
+    """Whether the halves of a target fit each other: of noise they do not. None for too few items."""
+    values = bed.targets.batch(range(len(bed))).float().numpy()
+    grid = values.reshape(len(values), -1) if values.ndim < 3 else values
+    if grid.ndim < 3:
+        order = np.random.default_rng(0).permutation(grid.shape[1])
+        if len(order) < 4:
+            return None
+        halves = [(grid[:, order[::2]], grid[:, order[1::2]])]
+    else:
+        halves = []
+        for axis in (-1, -2):
+            size = grid.shape[axis] // 2
+            if size >= 1:
+                one, other = (np.take(grid, part, axis) for part in (range(size), range(size, 2 * size)))
+                halves.append((one.reshape(len(grid), -1), other.reshape(len(grid), -1)))
+    return _fit(halves, bed.groups)
+
+
+def _fit(pairs: list[tuple[NDArray[np.floating], NDArray[np.floating]]], groups: Ints) -> Fit | None:
+    count = len(groups)
+    if count < FEWEST or len(np.unique(groups)) < FEWEST_GROUPS:
+        return None
+    dimensions = min(_DIMENSIONS, count // _PER_DIMENSION)
+    views: list[View] = [
+        (principal([in_span(one)], dimensions), principal([in_span(other)], dimensions)) for one, other in pairs
+    ]
+    found = judge_pairs(views, groups)
+    better = proportion(1 - np.clip(found.chance, 0.0, 1.0), groups)
+    clear = found.signal == "clear"
+    share = (found.share.value, found.share.low, found.share.high) if clear else None
+    return Fit(found.accuracy, better.low, better.high, found.signal, share)
+
+
+def in_span(block: NDArray[np.floating]) -> Floats:
+    """Features ``(n, F)`` around their mean, in at most n dimensions; inner products stay the same."""
+    if block.shape[1] <= len(block):
+        return block.astype(np.float64)
+    found = Decomposed(block.astype(np.float64))
+    return found.left * found.singular
+
+
+def flat(items: Items) -> NDArray[np.float32]:
+    """Decoded items as rows ``(n, F)``."""
+    values = items.batch(range(len(items))).float()
+    rows: NDArray[np.float32] = values.reshape(len(values), -1).numpy()
+    return rows
+
+
+def partner_rank(queries: Vectors, gallery: Vectors, ids: Ints, groups: Ints) -> Estimate:
+    """How often a held-out target is nearer to its own source than to that of another group; 0.5 is chance.
+
+    Args:
+        queries: student's embeddings of targets ``(n, d)``.
+        gallery: teacher's embeddings of their sources ``(n, d)``.
+        ids: identity of the sources ``(n,)``.
+        groups: ``(n,)``.
+    """
+    similarity = unit(queries) @ unit(gallery).T
+    own = np.diag(similarity)[:, None]
+    other = (ids[:, None] != ids[None, :]) & (groups[:, None] != groups[None, :])
+    wins = ((similarity < own) + 0.5 * (similarity == own)) * other
+    return proportion(wins.sum(axis=1) / np.maximum(other.sum(axis=1), 1), groups)
+
+
+def teacher_knows(encoder: Encoder, sources: Items, groups: Ints, device: torch.device, seed: int) -> Estimate | None:
+    """By how much better the teacher knows an item again than the same network with random weights does.
+
+    Two strongly augmented views of each source are embedded, and each looks for its twin among the others'. What is
+    compared is how often it is nearer than another item's, with the better of the random networks; above 0 the teacher
+    has learnt what stays the same. None where a network has no way to draw its weights anew.
+
+    Args:
+        encoder: the teacher.
+        sources: decoded with its modality ``(N,)``.
+        groups: of the sources ``(N,)``.
+        device: where to compute.
+        seed: of views and weights.
+    """
+    modality = sources.modality.contrastive()
+    chosen = list(range(min(_VIEWED, len(sources))))
+    torch.manual_seed(seed)
+    decoded = sources.batch(chosen).to(device)
+    views = [modality.normalise(modality.augment(decoded)) for _ in range(2)]
+    own = _known_again(encoder, views, groups[chosen])
+    others = []
+    for number in range(_REDRAWN):
+        twin = redrawn(encoder, seed + number)
+        if twin is None:
+            return None
+        others.append(_known_again(twin, views, groups[chosen]))
+    return difference(own, max(others, key=lambda each: each.value))
+
+
+def redrawn(encoder: Encoder, seed: int) -> Encoder | None:
+    """The same network with weights drawn anew; None where some weights cannot be."""
+    torch.manual_seed(seed)
+    twin = copy.deepcopy(encoder).eval()
+    drawn: set[int] = set()
+    for module in twin.modules():
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
+            drawn.update(id(each) for each in module.parameters(recurse=False))
+    every = [each for each in twin.parameters() if each.numel() > 1]
+    return twin if every and sum(id(each) in drawn for each in every) >= 0.9 * len(every) else None
+
+
+@torch.no_grad()
+def _known_again(encoder: Encoder, views: list[Tensor], groups: Ints) -> Estimate:
+    encoder = encoder.eval()
+    first, second = (
+        torch.cat([encoder(part).float().cpu() for part in torch.split(view, 32)]).numpy() for view in views
+    )
+    both = np.concatenate([first, second])
+    mean = both.mean(axis=0)
+    numbers = np.arange(len(first))
+    return partner_rank(first - mean, second - mean, numbers, groups)
