@@ -2,10 +2,10 @@
 
     python -m benchmarks.theory.estimators [--quick] [--json]
 
-Gaussians whose distances are known in closed form. Of each estimator, sample size n and dimension d: bias, root mean square
-error (RMSE) and the share of intervals that have the truth in them, over several seeds. What is cross-validated is measured
-against what infinitely many items would give, so few items in many dimensions show as bias and as lost coverage: that is
-what an advisor has to know, and no target is set for it.
+Gaussians whose distances are known in closed form. Of each estimator, sample size n and dimension d: bias, root mean
+square error (RMSE) and the share of intervals that have the truth in them, over several seeds. What is cross-validated
+is measured against what infinitely many items would give, so few items in many dimensions show as bias and as lost
+coverage: that is what an advisor has to know, and no target is set for it.
 """
 
 from __future__ import annotations
@@ -101,8 +101,13 @@ CASES: dict[str, Case] = {
     ),
     # Of a pure shift every penalty gives the squared distance of the means.
     "sinkhorn": Case(
-        shifted, lambda x, y, seed: distance.sinkhorn_divergence(x, y, regularisation=x.shape[1] / 2, seed=seed),
+        shifted, lambda x, y, seed: distance.sinkhorn_divergence(x, y, regularisation=float(x.shape[1]), seed=seed),
         lambda *_: SHIFT**2, most_items=800,
+    ),
+    # The median of squared distances is about 2 d: this penalty is the usual tenth of it, that above our half.
+    "sinkhorn, small penalty": Case(
+        shifted, lambda x, y, seed: distance.sinkhorn_divergence(x, y, regularisation=x.shape[1] / 5, seed=seed),
+        lambda *_: SHIFT**2, most_items=200,
     ),
     "linear_cka": Case(
         correlated, lambda x, y, seed: distance.kernel_alignment(x, y, seed=seed, draws=30),
@@ -175,7 +180,7 @@ def _measurements(cells: list[dict[str, Any]]) -> list[Measurement]:
         title = f"{name}: intervals with the truth"
         if name == "total_variation":
             found.append(at_least(f"{name}: bounds that hold", share, 0.95, "", 1.0))
-        elif name in UNBIASED:
+        elif name in UNBIASED and sum(each["seeds"] for each in mine) >= 100:  # fewer tell nothing of 95%
             found.append(at_least(title, share, 0.9, "", 1.0))
         else:
             found.append(recorded(title, share, 0.95, ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,16 @@ import numpy as np
 
 from benchmarks.theory.beds import Ground, family, ground
 from benchmarks.theory.grid import SHOTS, Cell, cells, result, task_of
+from crossdistill.advisor.pilot import few_shot
 from crossdistill.evaluation.intervals import Floats
 from crossdistill.evaluation.probes import LinearProbe, unit
-from crossdistill.theory import compare_similarities, kl_certificate, measure_theory, rademacher_certificate
+from crossdistill.theory import (
+    best_temperature,
+    compare_similarities,
+    kl_certificate,
+    measure_theory,
+    rademacher_certificate,
+)
 from crossdistill.theory.vectors import PairedVectors
 
 TEMPERATURE = 0.1
@@ -20,23 +28,30 @@ TEMPERATURE = 0.1
 def rows_of_grid(data: Path) -> list[dict[str, Any]]:
     """Every distillation that is finished, with what the same few labels give alone."""
     finished = [cell for cell in cells() if cell.path.is_file()]
-    alone: dict[tuple[str, int], dict[str, float]] = {}
-    for cell in finished:
-        if cell.objective == "alone":
-            found = {name: float(value.mean()) for name, value in result(cell).items() if name not in _NO_SCORES}
-            alone[cell.data, cell.seed] = found
+    alone = labels_alone(finished)
     rows, places = [], dict[tuple[str, str], Ground]()
     for cell in finished:
-        if cell.objective == "alone" or (cell.data, cell.seed) not in alone:
+        if cell.objective == "alone" or cell.data not in alone:
             continue
         key = cell.data, cell.teacher
         if key not in places:
             places = {key: ground(data, *key)}
-        rows.append(measured(cell, places[key], alone[cell.data, cell.seed]))
+        rows.append(measured(cell, places[key], alone[cell.data]))
     return rows
 
 
 _NO_SCORES = ("test", "seconds")
+_DRAWS = 20  # of the few labels; those of the grid are fewer
+
+
+def labels_alone(finished: list[Cell]) -> dict[str, dict[str, float]]:
+    """What the few labels give without distillation, by set: the mean over the seeds, as it is the same for all runs."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for cell in finished:
+        if cell.objective == "alone":
+            scores = {name: float(value.mean()) for name, value in result(cell).items() if name not in _NO_SCORES}
+            found.setdefault(cell.data, []).append(scores)
+    return {name: {key: float(np.mean([one[key] for one in each])) for key in each[0]} for name, each in found.items()}
 
 
 def measured(cell: Cell, place: Ground, alone: dict[str, float]) -> dict[str, Any]:
@@ -46,22 +61,32 @@ def measured(cell: Cell, place: Ground, alone: dict[str, float]) -> dict[str, An
     vectors = found["vectors"].float().numpy()[test]
     bed = place.bed
     labels = task_of(place).labels[test]
+    ids, groups = bed.ids[test], bed.groups[test]
+    first = np.isin(groups, np.random.default_rng(0).permutation(np.unique(groups))[: len(np.unique(groups)) // 2])
+    closest = best_temperature(bed.teacher[test][first], vectors[first], source_temperature=TEMPERATURE, ids=ids[first])
+    rest = ~first
     terms = measure_theory(
-        bed.teacher[test], vectors, temperature=TEMPERATURE, ids=bed.ids[test], groups=bed.groups[test], labels=labels
-    ).to_json()
-    within, to_teacher = terms["forms"]["within"], terms["forms"]["to_teacher"]
-    chain = next(iter(within["chains"]), None)
-    few_shot = float(found["few_shot"].mean())
+        bed.teacher[test][rest], vectors[rest], temperature=closest, source_temperature=TEMPERATURE, ids=ids[rest],
+        groups=groups[rest], labels=labels[rest],
+    ).to_json()["forms"]["to_teacher"]  # fmt: skip
+    same = measure_theory(bed.teacher[test], vectors, temperature=TEMPERATURE, ids=ids, groups=groups).to_json()[
+        "forms"
+    ]
+    chain = next(iter(terms["chains"]), None)
+    task = dataclasses.replace(task_of(place), draws=_DRAWS)
+    every = found["vectors"].float().numpy()
+    accuracy = float(few_shot(every, task, place.train, test, 0).mean())
     better = max(alone["untrained"], alone["scratch"])
     return {
         "set": cell.data, "family": family(cell.data), "teacher": cell.teacher, "objective": cell.objective,
         "pairs": len(found["pairs"]), "seed": cell.seed, "test_items": len(test), "shots": SHOTS,
-        "accuracy": few_shot, "error": 1 - few_shot, "alone": better, "gain": few_shot - better,
+        "accuracy": accuracy, "error": 1 - accuracy, "alone": better, "gain": accuracy - better,
         **{f"alone_{name}": round(value, 5) for name, value in alone.items()},
-        "tv": within["tv"]["mean"], "tv_to_teacher": to_teacher["tv"]["mean"],
-        "certificate": within["certificates"]["best"], "kl": within["kl"], "entropy": within["entropy_source"],
-        "source_risk": within["source_risk"], "target_risk": within["target_risk"],
-        "bound": within["source_risk"] + within["tv"]["mean"], "slack": within["slack"],
+        "tv": terms["tv"]["mean"], "temperature": closest, "tv_one_temperature": same["to_teacher"]["tv"]["mean"],
+        "tv_within_one_temperature": same["within"]["tv"]["mean"], "certificate": terms["certificates"]["best"],
+        "kl": terms["kl"], "entropy": terms["entropy_source"], "source_risk": terms["source_risk"],
+        "target_risk": terms["target_risk"], "excess_risk": terms["target_risk"] - terms["source_risk"],
+        "bound": terms["source_risk"] + terms["tv"]["mean"], "slack": terms["slack"],
         "certified": None if chain is None else chain["total_certified"],
         **_anchors(bed.teacher[test], vectors, bed.ids[test], labels),
         **_probe(vectors, labels),

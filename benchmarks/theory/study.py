@@ -19,7 +19,14 @@ from crossdistill.files import read_json, write_json
 
 CALIBRATION = Path("src/crossdistill/advisor/calibration.json")
 WANTED_RHO = 0.8
-ERRORS = {"error": "few-shot test error", "target_risk": "soft nearest-neighbour risk", "probe_error": "probe error"}
+ERRORS = {
+    "error": "few-shot test error", "target_risk": "soft nearest-neighbour risk", "excess_risk": "soft risk over the source's",
+    "probe_error": "probe error",
+}  # fmt: skip
+VARIANTS = {
+    "tv": "TV", "tv_one_temperature": "TV at one temperature", "tv_within_one_temperature": "TV within, at one temperature"
+}  # fmt: skip
+"""``tv`` is of the form ``to_teacher`` with the target's temperature chosen on other pairs."""
 DISTANCES = (
     "total_variation", "a_distance", "mmd", "mmd_multi", "sliced_wasserstein", "sinkhorn", "modality_gap", "alignment",
     "linear_cka", "rbf_cka", "mutual_neighbours", "cca", "ridge_r2", "retrieval_auc", "retrieval_r1",
@@ -33,10 +40,13 @@ def run(data: Path) -> tuple[list[Measurement], dict[str, Any]]:
     found: dict[str, Any] = {"rows": rows}
     measurements = []
     found["tv_against_error"] = tv_against_error(rows)
-    for name, per_error in found["tv_against_error"].items():
-        for error, each in per_error.items():
-            main = name == "dial" and error == "error"
-            measurements.append(_rho(f"TV against {ERRORS[error]}, {name}", each, WANTED_RHO if main else None))
+    for name, variants in found["tv_against_error"].items():
+        for variant, per_error in variants.items():
+            for error, each in per_error.items():
+                main = (name, variant, error) == ("dial", "tv", "error")
+                if variant == "tv" or (name == "dial" and error == "error"):
+                    words = f"{VARIANTS[variant]} against {ERRORS[error]}, {name}"
+                    measurements.append(_rho(words, each, WANTED_RHO if main else None))
     found["inequality"] = inequality(rows)
     measurements.append(below("violations of the soft nearest-neighbour inequality", found["inequality"]["violations"], 0,
                               f"of {found['inequality']['anchors']:,} cases"))  # fmt: skip
@@ -75,9 +85,9 @@ def _rho(name: str, each: dict[str, float], wanted: float | None) -> Measurement
                        holds=each["rho"] >= wanted)  # fmt: skip
 
 
-def tv_against_error(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
+def tv_against_error(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
     """Rank correlation of measured TV with each error: on the dial, within each real set, and over the sets' means."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     own = [row for row in rows if row["teacher"] == "imagenet"]
     for name in ("dial", *REAL):
         # On the dial all distances at the full number of pairs; elsewhere what varies is objective, pairs and seed.
@@ -92,15 +102,20 @@ def tv_against_error(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str
     return found
 
 
-def _correlations(rows: list[dict[str, Any]], clusters: list[Any]) -> dict[str, dict[str, float]]:
-    tv = [row["tv"] for row in rows]
-    return {error: rank_correlation(tv, [row[error] for row in rows], clusters) for error in ERRORS}
+def _correlations(rows: list[dict[str, Any]], clusters: list[Any]) -> dict[str, dict[str, dict[str, float]]]:
+    return {
+        variant: {
+            error: rank_correlation([row[variant] for row in rows], [row[error] for row in rows], clusters)
+            for error in ERRORS
+        }
+        for variant in VARIANTS
+    }
 
 
 def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row a set: means over seeds."""
     names = sorted({row["set"] for row in rows})
-    keys = ("tv", *ERRORS, "gain")
+    keys = (*VARIANTS, *ERRORS, "gain")
     return [{"set": name, **{key: float(np.mean([row[key] for row in rows if row["set"] == name])) for key in keys}}
             for name in names]  # fmt: skip
 

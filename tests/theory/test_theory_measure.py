@@ -54,6 +54,9 @@ class TestMeasure:
             assert form.tv.mean == pytest.approx(float(parts.tv.mean()))
             assert form.tv.quantiles["0.5"] == pytest.approx(float(np.median(parts.tv)))
             assert form.target_risk == pytest.approx(float(parts.error_target.mean()))  # type: ignore[union-attr]
+            errors = pairs.errors()
+            both = errors + (errors.max() if name == "within" else 0.0)
+            assert form.certificates["l2"] == pytest.approx(float(np.tanh(both / (2 * 0.2)).mean()))
             chain = form.chains[0]
             assert chain.term("pair sample").value == pytest.approx(hoeffding(20, 0.1, log_choices=math.log(4)))
             assert chain.chance == pytest.approx(0.8)

@@ -88,10 +88,12 @@ def _fit(pairs: list[tuple[NDArray[np.floating], NDArray[np.floating]]], groups:
 
 def in_span(block: NDArray[np.floating]) -> Floats:
     """Features ``(n, F)`` around their mean, in at most n dimensions; inner products stay the same."""
-    if block.shape[1] <= len(block):
-        return block.astype(np.float64)
-    found = Decomposed(block.astype(np.float64))
-    return found.left * found.singular
+    values: Floats = block.astype(np.float64)
+    if values.shape[1] <= len(values):
+        return values
+    found = Decomposed(values)
+    rotated: Floats = found.left * found.singular
+    return rotated
 
 
 def flat(items: Items) -> NDArray[np.float32]:

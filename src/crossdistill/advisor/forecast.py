@@ -20,7 +20,9 @@ from crossdistill.evaluation.intervals import Floats
 
 LEVEL = 0.9
 _ABOVE_TEACHER = 0.15  # accuracy by which a student may pass its teacher, as where it sees many sources of one target
-_RIDGE = 0.05  # pull of the weights towards "the curve is right": 1, 1, 0
+# What is believed before any full run: a pilot and a linear student estimate the same gain, and the curve adds to it.
+_PRIOR = (0.5, 1.0, 0.5)
+_RIDGE = 1.0  # its pull, against that of full runs on other sets: there are few sets
 _FILE = "calibration.json"
 
 
@@ -28,8 +30,7 @@ class Calibration(BaseModel):
     """How much of what pilots promise is kept by full runs.
 
     Attributes:
-        weights: of the gain that pilots show, of the growth that the curve adds, and of the room above what labels give
-            alone.
+        weights: of the gain that pilots show, of the growth that the curve adds, and of the gain of linear students.
         offset: added to it.
         spread: half width of the 90% interval.
         records: full runs that it was learnt from.
@@ -70,11 +71,18 @@ def curve_of(task: TaskEvidence) -> LearningCurve:
 
 
 def features(task: TaskEvidence, curve: LearningCurve, pairs: int) -> Floats:
-    """What a forecast for ``pairs`` pairs rests on ``(3,)``: gain so far, growth of the curve, room above."""
+    """What a forecast for ``pairs`` pairs rests on ``(3,)``: gain of pilots, growth of the curve, linear gain."""
     tried = max(each.pairs for each in task.pilots)
     alone = task.alone.value
     now = curve.mean_at(tried)
-    return np.array([now - alone, curve.mean_at(max(pairs, 1)) - now, max(0.0, task.source.value - alone)])
+    return np.array([now - alone, curve.mean_at(max(pairs, 1)) - now, best_linear(task) - alone])
+
+
+def best_linear(task: TaskEvidence) -> float:
+    """Accuracy of the linear students of the most pairs."""
+    most = max(each.pairs for each in task.linear)
+    chosen = [each.accuracy for each in task.linear if each.pairs == most]
+    return sum(chosen) / len(chosen)
 
 
 def fit_calibration(rows: Sequence[Floats], gains: Sequence[float], sets: Sequence[str]) -> Calibration:
@@ -109,11 +117,11 @@ def fit_calibration(rows: Sequence[Floats], gains: Sequence[float], sets: Sequen
 
 
 def _solve(table: Floats, wanted: Floats, owner: Floats) -> tuple[Floats, float]:
-    """Weights and offset of a ridge regression towards the curve itself, every set counting alike."""
+    """Weights and offset of a ridge regression towards the prior, every set counting alike."""
     counts = {name: int((owner == name).sum()) for name in np.unique(owner).tolist()}
     share = np.array([1 / (counts[name] * len(counts)) for name in owner.tolist()])
     design = np.concatenate([table, np.ones((len(table), 1))], axis=1)
-    prior = np.array([1.0, 1.0, 0.0, 0.0])
+    prior = np.array([*_PRIOR, 0.0])
     scale = np.array([1.0, 1.0, 1.0, 0.0]) * _RIDGE * float((share[:, None] * table**2).sum() / 3)
     left = design.T @ (share[:, None] * design) + np.diag(scale)
     solved = prior + np.linalg.solve(left, design.T @ (share * (wanted - design @ prior)))

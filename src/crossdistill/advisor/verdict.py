@@ -8,6 +8,7 @@ from typing import Literal
 
 from crossdistill.advisor.curve import Spread
 from crossdistill.advisor.evidence import CANDIDATES, Evidence, TaskEvidence
+from crossdistill.advisor.forecast import best_linear
 
 Verdict = Literal[
     "worth it", "collect more pairs", "wrong pairing", "the target does not carry it", "the target is the source",
@@ -141,13 +142,6 @@ def _by_gain(evidence: Evidence, task: TaskEvidence, now: Spread, more: Sequence
             f"{_percent(task.alone.value)}, the teacher on the source {_percent(task.source.value)}.",
         ),
     )
-
-
-def best_linear(task: TaskEvidence) -> float:
-    """Accuracy of the linear students of the most pairs."""
-    most = max(each.pairs for each in task.linear)
-    chosen = [each.accuracy for each in task.linear if each.pairs == most]
-    return sum(chosen) / len(chosen)
 
 
 def recommended(evidence: Evidence) -> tuple[str, str]:

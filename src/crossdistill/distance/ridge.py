@@ -81,12 +81,17 @@ def held_out(features: Decomposed, outcomes: Floats, fold: Ints, penalty: float)
     kept = features.singular**2 / (features.singular**2 + absolute(features, penalty))
     centred = outcomes - outcomes.mean(axis=0)
     residuals = centred - features.left @ (kept[:, None] * (features.left.T @ centred))
+    # H = Q Q^T, with the intercept as a column of its own.
+    root = np.column_stack([features.left * np.sqrt(kept), np.full(len(outcomes), len(outcomes) ** -0.5)])
     found = np.empty_like(outcomes)
     for number in np.unique(fold):
         rows = np.flatnonzero(fold == number)
-        left = features.left[rows]
-        hat = (left * kept) @ left.T + 1 / len(outcomes)
-        found[rows] = outcomes[rows] - np.linalg.solve(np.eye(len(rows)) - hat, residuals[rows])
+        mine, left = root[rows], residuals[rows]
+        if len(rows) <= mine.shape[1]:
+            own = np.linalg.solve(np.eye(len(rows)) - mine @ mine.T, left)
+        else:  # (I - Q Q^T)^-1 = I + Q (I - Q^T Q)^-1 Q^T, smaller where a fold has more items than directions
+            own = left + mine @ np.linalg.solve(np.eye(mine.shape[1]) - mine.T @ mine, mine.T @ left)
+        found[rows] = outcomes[rows] - own
     return found
 
 

@@ -18,7 +18,9 @@ from crossdistill.distance.samples import Samples, two_samples
 from crossdistill.errors import MissingDependencyError
 from crossdistill.evaluation.intervals import Floats
 
-REGULARISATION = 0.1  # of the Sinkhorn divergence, relative to the median squared distance
+# Of the Sinkhorn divergence, relative to the median squared distance. The usual tenth or less is biased beyond use in
+# more than a few dimensions: benchmarks/theory/estimators.py has both.
+REGULARISATION = 0.5
 _HALVES = 60
 _SINKHORN_HALVES = 30
 _ITERATIONS = 1000
@@ -93,16 +95,16 @@ def sinkhorn_divergence(
     of at most 30 random halves. There is no test: permutations would take minutes.
 
     Fails: it depends on the penalty, which depends on the data unless it is given. In high dimension all distances
-    become alike and the plan with them: what is left is the difference of the means. Even without its first-order bias
-    it converges slowly where the penalty is small.
+    become alike, and what is left at this penalty is little more than the squared distance of the means; smaller
+    penalties look at more, and are biased upwards by many times the truth.
 
     Args:
         source: ``(n, d)``.
         target: ``(m, d)``.
         groups: see `crossdistill.distance.samples.two_samples`, as is ``target_groups``.
         target_groups: ``(m,)`` for samples that are not paired.
-        regularisation: weight of the penalty KL(plan | product), in the units of squared distances; a tenth
-            of the median squared distance between all items of both sides without it.
+        regularisation: weight of the penalty KL(plan | product), in the units of squared distances; half of the median
+            squared distance between all items of both sides without it.
         seed: of the interval.
         draws: number of halves, up to 30.
 

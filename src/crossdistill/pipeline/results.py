@@ -76,8 +76,8 @@ def is_current(run: Run, metrics: dict[str, Any]) -> bool:
 
 
 def _embed_target(run: Run, encoder: Encoder) -> RowVectors:
-    """Vectors of the target items of the training and test splits."""
-    rows = sorted(run.pairs.where("train", has=("target",)) + run.pairs.where("test", has=("target",)))
+    """Vectors of all target items."""
+    rows = sorted(run.pairs.where(has=("target",)))
     items = run.items(rows, "target", encoder.modality)
     embeddings, features = embed_items(encoder, items, run.device)
     return RowVectors(np.array(rows, dtype=np.int64), embeddings, features)

@@ -12,7 +12,13 @@ from crossdistill.evaluation.intervals import Ints
 from crossdistill.evaluation.probes import LinearProbe, Vectors, unit
 from crossdistill.objectives import ObjectiveConfig
 from crossdistill.pairs import Pairs
-from crossdistill.theory import held_out_certificate, measure_theory, rademacher_certificate, theory_curve_point
+from crossdistill.theory import (
+    best_temperature,
+    held_out_certificate,
+    measure_theory,
+    rademacher_certificate,
+    theory_curve_point,
+)
 
 _TEMPERATURE = 0.1  # of objectives without one
 _MOST_WATCHED, _MOST_MEASURED = 500, 3000  # pairs; time grows with their square
@@ -34,7 +40,8 @@ class TheoryWatch:
         rows: held-out pairs ``(V,)``.
         sources: the teacher's embeddings of their sources ``(V, d)``.
         ids: identity of the sources ``(V,)``.
-        temperature: of the similarity distributions.
+        temperature: of the teacher's similarity distributions. The student's, over the teacher's vectors, have the
+            one that brings them closest: a description of these pairs, in which the inequality holds at any.
     """
 
     def __init__(self, pairs: Pairs, rows: Sequence[int], sources: Vectors, ids: Ints, temperature: float) -> None:
@@ -54,9 +61,12 @@ class TheoryWatch:
         if not self._possible:
             return {}
         vectors = embeddings[self._chosen]
+        closest = best_temperature(self._sources, vectors, source_temperature=self._temperature, ids=self._ids)
         found = theory_curve_point(
-            self._sources, vectors, temperature=self._temperature, ids=self._ids, labels=self._labels
-        )
+            self._sources, vectors, temperature=closest, source_temperature=self._temperature, ids=self._ids,
+            labels=self._labels, form="to_teacher",
+        )  # fmt: skip
+        found["theory_temperature"] = closest
         if self._labels is not None and self._halves is not None:
             fit, test = self._halves
             predicted = LinearProbe(vectors[fit], self._labels[fit]).predict(vectors[test])
@@ -73,7 +83,8 @@ def theory_results(
         data: the test bed.
         students: vectors of the targets, the main objective's first.
         teacher: of the sources.
-        temperature: of the similarity distributions, the same for all.
+        temperature: of the teacher's similarity distributions. Each student has the one that brings it closest on the
+            val pairs, or this one without such.
         seed: of what is drawn.
     """
     rows = data.paired("test")
@@ -87,11 +98,17 @@ def theory_results(
         return None
     labelled = bool((labels >= 0).all()) and len(np.unique(labels)) >= 2
     sources = teacher.take(rows)
+    others = data.paired("val")[:_MOST_WATCHED]
     found = {}
     for name, vectors in students.items():
         embeddings = vectors.take(rows)
+        own = temperature
+        if len(np.unique(data.source_ids[others])) >= _FEWEST_LABELLED:
+            own = best_temperature(
+                teacher.take(others), vectors.take(others), source_temperature=temperature, ids=data.source_ids[others]
+            )
         found[name] = measure_theory(
-            sources, embeddings, temperature=temperature, ids=ids, groups=groups,
+            sources, embeddings, temperature=own, source_temperature=temperature, ids=ids, groups=groups,
             labels=labels if labelled else None, students=len(students), delta=DELTA, seed=seed,
         ).to_json()  # fmt: skip
         found[name]["probe"] = _probe_certificates(embeddings, labels, groups, len(students)) if labelled else None
@@ -111,7 +128,7 @@ def _probe_certificates(vectors: Vectors, labels: Ints, groups: Ints, students: 
     probe = LinearProbe(vectors[fit], labels[fit])
     wrong = int((probe.predict(vectors[test]) != labels[test]).sum())
     number = np.searchsorted(probe.classes, labels[fit])
-    trained = rademacher_certificate(unit(vectors[fit]), number, *probe.linear_map(), delta=DELTA)
+    trained = rademacher_certificate(unit(vectors[fit]), number, *probe.linear_map(), delta=DELTA / students)
     held_out = held_out_certificate(wrong, len(test), classes=len(probe.classes), delta=DELTA, students=students)
     return {"error": wrong / len(test), "rademacher": trained.to_json(), "held_out": held_out.to_json()}
 

@@ -161,14 +161,14 @@ def _findings(metrics: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _theory_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the theory's table shows of each student: the terms of the form ``within``, and the certified bound."""
+    """What the theory's table shows of each student: the terms of the form ``to_teacher``, and the certified bound."""
     if metrics.get("theory") is None:
         return []
     found = []
     for name, terms in metrics["theory"]["students"].items():
-        within = terms["forms"]["within"]
-        chain = next(iter(within["chains"]), None)
-        found.append({"name": name, **within, "chain": chain, "items": terms["items"], "probe": terms["probe"]})
+        form = terms["forms"]["to_teacher"]
+        plain = {key: terms[key] for key in ("items", "probe", "temperature")}
+        found.append({"name": name, **form, "chain": next(iter(form["chains"]), None), **plain})
     return found
 
 

@@ -1,5 +1,6 @@
 """What the distance between two modalities' similarity distributions says about the target task; see docs/theory.md."""
 
+from crossdistill.theory.calibration import best_temperature
 from crossdistill.theory.certificates import (
     CROSSING,
     bretagnolle_huber,
@@ -40,11 +41,11 @@ from crossdistill.theory.zero_shot_chain import best_gamma, probe_chain, zero_sh
 
 __all__ = [
     "CROSSING", "Chain", "Form", "FormTerms", "HeldOutBound", "PairedVectors", "PartnerTerms", "ProbeBound",
-    "Similarities", "Spread", "Term", "TheoryTerms", "best_gamma", "bretagnolle_huber", "cmc_certificate",
-    "compare_similarities", "coupling_shift", "entropy", "expected_loss", "group_means", "held_out_certificate",
-    "held_out_chain", "held_out_kl_chain", "hoeffding", "kl_certificate", "kl_divergence", "l2_certificate",
-    "linear_rademacher", "log_class_size", "logit_shift", "margin_lipschitz", "margin_shift", "margins",
-    "measure_theory", "mutual_information_bound", "partner_triangle", "pinsker", "probe_chain",
+    "Similarities", "Spread", "Term", "TheoryTerms", "best_gamma", "best_temperature", "bretagnolle_huber",
+    "cmc_certificate", "compare_similarities", "coupling_shift", "entropy", "expected_loss", "group_means",
+    "held_out_certificate", "held_out_chain", "held_out_kl_chain", "hoeffding", "kl_certificate", "kl_divergence",
+    "l2_certificate", "linear_rademacher", "log_class_size", "logit_shift", "margin_lipschitz", "margin_shift",
+    "margins", "measure_theory", "mutual_information_bound", "partner_triangle", "pinsker", "probe_chain",
     "rademacher_certificate", "ramp", "ramp_rademacher", "retrieval_error_bound", "simulated_rademacher", "softmax",
     "softmax_kl", "softmax_tv", "theory_curve_point", "total_variation", "training_chain", "transferred_error",
     "tv_limit", "vote_error_bound", "vote_error_certificate", "vote_margin", "zero_shot_chain",

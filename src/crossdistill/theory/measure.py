@@ -34,6 +34,7 @@ def measure_theory(
     target: ArrayLike,
     *,
     temperature: float,
+    source_temperature: float | None = None,
     ids: ArrayLike | None = None,
     groups: ArrayLike | None = None,
     labels: ArrayLike | None = None,
@@ -50,7 +51,8 @@ def measure_theory(
     Args:
         source: ``(n, d)`` the teacher's vectors of the source items, of any length.
         target: ``(n, d)`` the student's of the target items.
-        temperature: tau of both modalities.
+        temperature: tau_B, of the target.
+        source_temperature: tau_A; the same by default. Where tau_B was chosen, it was on other pairs.
         ids: ``(n,)`` identity of the source item; every item its own by default.
         groups: ``(n,)`` items of one group are not independent; the identities by default.
         labels: ``(n,)`` class numbers of the source items.
@@ -67,15 +69,23 @@ def measure_theory(
     shared = pairs.source.shape == pairs.target.shape
     classes = None if pairs.labels is None else len(np.unique(pairs.labels))
     halves = _halves(of_group, seed)
+    cold = temperature if source_temperature is None else source_temperature
     forms = {
-        form: _form_terms(pairs, of_group, form, halves, temperature, students, delta, classes)
+        form: _form_terms(pairs, of_group, form, halves, (temperature, cold), students, delta, classes)
         for form in get_args(Form)
         if shared or form == "within"
     }
     return TheoryTerms(
-        items=len(pairs), groups=len(np.unique(of_group)), classes=classes, temperature=temperature,
-        students=students, delta=delta, forms=forms, partners=_partner_terms(pairs, temperature) if shared else None,
-    )  # fmt: skip
+        items=len(pairs),
+        groups=len(np.unique(of_group)),
+        classes=classes,
+        temperature=temperature,
+        source_temperature=cold,
+        students=students,
+        delta=delta,
+        forms=forms,
+        partners=_partner_terms(pairs, temperature) if shared else None,
+    )
 
 
 def theory_curve_point(
@@ -83,6 +93,7 @@ def theory_curve_point(
     target: ArrayLike,
     *,
     temperature: float,
+    source_temperature: float | None = None,
     ids: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     form: Form = "within",
@@ -95,7 +106,8 @@ def theory_curve_point(
     Args:
         source: ``(n, d)``.
         target: ``(n, d)``.
-        temperature: tau of both modalities.
+        temperature: tau_B.
+        source_temperature: tau_A; the same by default.
         ids: ``(n,)`` as in :func:`measure_theory`.
         labels: ``(n,)`` class numbers.
         form: of the distributions.
@@ -104,7 +116,7 @@ def theory_curve_point(
         ValueError: see :func:`measure_theory`.
     """
     pairs = PairedVectors.of(source, target, ids=ids, labels=labels)
-    found = compare_similarities(pairs, temperature=temperature, form=form)
+    found = compare_similarities(pairs, temperature=temperature, source_temperature=source_temperature, form=form)
     tv = float(found.tv.mean())
     point = {"theory_tv": tv, "theory_certificate": kl_certificate(float(found.kl.mean()))}
     if found.error_source is not None and found.error_target is not None:
@@ -130,16 +142,19 @@ def _form_terms(
     groups: Ints,
     form: Form,
     halves: tuple[Ints, Ints] | None,
-    temperature: float,
+    temperatures: tuple[float, float],
     students: int,
     delta: float,
     classes: int | None,
 ) -> FormTerms:
-    found = compare_similarities(pairs, temperature=temperature, form=form)
+    temperature, cold = temperatures
+    found = compare_similarities(pairs, temperature=temperature, source_temperature=cold, form=form)
     limit, chains = None, tuple[Chain, ...]()
     if halves is not None:
         anchors, candidates = halves
-        apart = compare_similarities(pairs.rows(anchors), pairs.rows(candidates), temperature=temperature, form=form)
+        apart = compare_similarities(
+            pairs.rows(anchors), pairs.rows(candidates), temperature=temperature, source_temperature=cold, form=form
+        )
         limit = tv_limit(apart.tv, groups[anchors], delta=delta, students=students)
         if apart.error_source is not None and classes is not None:
             common = {"delta": delta, "students": students, "chance": 1 - 1 / classes}
@@ -158,7 +173,7 @@ def _form_terms(
         kl=float(found.kl.mean()),
         entropy_source=float(found.entropy_source.mean()),
         entropy_target=float(found.entropy_target.mean()),
-        certificates=_certificates(pairs, found, form, temperature),
+        certificates=_certificates(pairs, found, form, temperatures),
         source_risk=source_risk,
         target_risk=target_risk,
         slack=slack,
@@ -169,15 +184,18 @@ def _form_terms(
     )
 
 
-def _certificates(pairs: PairedVectors, found: Similarities, form: Form, temperature: float) -> dict[str, float]:
+def _certificates(
+    pairs: PairedVectors, found: Similarities, form: Form, temperatures: tuple[float, float]
+) -> dict[str, float]:
+    temperature, cold = temperatures
     kl = float(found.kl.mean())
     values = {"pinsker": pinsker(kl), "bretagnolle_huber": bretagnolle_huber(kl), "best": kl_certificate(kl)}
     if pairs.source.shape == pairs.target.shape:
         errors = pairs.errors()
         largest = float(errors.max()) if form == "within" else 0.0
-        shift = logit_shift(errors, temperature=temperature, candidate_errors=largest)
+        shift = logit_shift(errors, temperature=temperature, source_temperature=cold, candidate_errors=largest)
         values["l2"] = float(softmax_tv(shift).mean())
-        if form == "to_teacher":
+        if form == "to_teacher" and temperature == cold:
             values["l2_loss"] = l2_certificate(float((errors**2).mean()), temperature=temperature)
     return values
 

@@ -45,7 +45,8 @@ class FormTerms:
         entropy_source: mean entropy of the source's distributions.
         entropy_target: of the target's.
         certificates: upper bounds of the mean TV by a loss: ``pinsker``, ``bretagnolle_huber``, ``best`` (of the two),
-            ``l2`` (anchor by anchor, Eq. 12 or 14), ``l2_loss`` (of the loss alone; ``to_teacher``).
+            ``l2`` (anchor by anchor, Eq. 12 or 14), ``l2_loss`` (of the loss alone; ``to_teacher`` with
+            one temperature).
         source_risk: mean soft nearest-neighbour error; None without labels.
         target_risk: of the target, from the same labels.
         slack: ``source_risk + tv - target_risk``, at least zero (Eq. 22).
@@ -109,7 +110,8 @@ class TheoryTerms:
         items: n.
         groups: number of groups.
         classes: number of classes, if labelled.
-        temperature: tau.
+        temperature: tau_B.
+        source_temperature: tau_A.
         students: K that the chains allow for.
         delta: of every chain.
         forms: ``within``, and ``to_teacher`` where both modalities have one space.
@@ -120,6 +122,7 @@ class TheoryTerms:
     groups: int
     classes: int | None
     temperature: float
+    source_temperature: float
     students: int
     delta: float
     forms: dict[str, FormTerms]
