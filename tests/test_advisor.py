@@ -91,8 +91,8 @@ class TestCurve:
         assert flat.at(2400).value - 0.3 < 0.5 * (rising.at(2400).value - 0.41)
 
     def test_pairs_for_a_share_of_the_ceiling(self) -> None:
-        curve = fit_curve([100, 200, 400, 800, 1600], [0.8 - 0.4 * (n / 100) ** -1.0 for n in (100, 200, 400, 800, 1600)],
-                          highest=0.8)  # fmt: skip
+        sizes = [100, 200, 400, 800, 1600]
+        curve = fit_curve(sizes, [0.8 - 0.4 * 100 / n for n in sizes], highest=0.8)
         needed = curve.pairs_for(0.9, 0.2)  # 0.74 of 0.8: 0.4 (n / 100)^-1 = 0.06
         assert needed.value == pytest.approx(667, rel=0.25)
         assert needed.low <= needed.value <= needed.high
@@ -286,7 +286,8 @@ def evidence(**changes: Any) -> Any:
     )  # fmt: skip
     fit = Fit(0.95, 0.9, 0.99, "clear", (0.0, 0.0, 0.02))
     base = {"pairs": 300, "trained": 200, "held_out": 100, "identical": 0.0, "pairing": fit, "structure": fit,
-            "knows": estimate(0.2, 0.1, 0.3), "partner": estimate(0.9, 0.85, 0.95), "task": task, "objectives": {}}  # fmt: skip
+            "knows": estimate(0.2, 0.1, 0.3), "partner": estimate(0.9, 0.85, 0.95), "task": task,
+            "objectives": {}}  # fmt: skip
     return SimpleNamespace(**{**base, **changes})
 
 

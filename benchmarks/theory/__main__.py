@@ -2,10 +2,10 @@
 
 python -m benchmarks.theory [--data FOLDER] [--parts grid advice study traps slack estimators] [--json] [--quick]
 
-FOLDER (default: data) holds the sets as `crossdistill data build` writes them; docs/theory-study.md has the commands. The
-distillations are kept in runs/benchmarks/theory, and none is done twice: an interrupted run goes on where it stopped, and
-`python -m benchmarks.theory.grid --data FOLDER --part 0/2` and `1/2` share them between two processes. --quick makes three
-small sets of its own, and takes a minute.
+FOLDER (default: data) holds the sets as `crossdistill data build` writes them; docs/theory-study.md has the commands.
+The distillations are kept in runs/benchmarks/theory, and none is done twice: an interrupted run goes on where it
+stopped, and `python -m benchmarks.theory.grid --data FOLDER --part 0/2` and `1/2` share them between two processes.
+--quick makes three small sets of its own, and takes a minute.
 """
 
 from __future__ import annotations

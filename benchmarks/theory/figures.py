@@ -55,7 +55,9 @@ def scatter(
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_visible(False)
     if len(kinds) > 1:
-        handles = {label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels())}
+        handles = {
+            label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+        }
         figure.legend(handles.values(), handles.keys(), loc="upper center", ncols=min(8, len(kinds)), frameon=False,
                       bbox_to_anchor=(0.5, 0.0))  # fmt: skip
     figure.tight_layout()

@@ -45,7 +45,7 @@ _DRAWS = 20  # of the few labels; those of the grid are fewer
 
 
 def labels_alone(finished: list[Cell]) -> dict[str, dict[str, float]]:
-    """What the few labels give without distillation, by set: the mean over the seeds, as it is the same for all runs."""
+    """What the few labels give without distillation, by set: the mean over seeds, as it is the same for all runs."""
     found: dict[str, list[dict[str, float]]] = {}
     for cell in finished:
         if cell.objective == "alone":

@@ -1,4 +1,4 @@
-"""Does the theory hold empirically, do distances foretell the gain, and is the advisor right? From the finished grid."""
+"""Does the theory hold empirically, do distances foretell the gain, is the advisor right? From the finished grid."""
 
 from __future__ import annotations
 
@@ -20,12 +20,16 @@ from crossdistill.files import read_json, write_json
 CALIBRATION = Path("src/crossdistill/advisor/calibration.json")
 WANTED_RHO = 0.8
 ERRORS = {
-    "error": "few-shot test error", "target_risk": "soft nearest-neighbour risk", "excess_risk": "soft risk over the source's",
+    "error": "few-shot test error",
+    "target_risk": "soft nearest-neighbour risk",
+    "excess_risk": "soft risk over the source's",
     "probe_error": "probe error",
-}  # fmt: skip
+}
 VARIANTS = {
-    "tv": "TV", "tv_one_temperature": "TV at one temperature", "tv_within_one_temperature": "TV within, at one temperature"
-}  # fmt: skip
+    "tv": "TV",
+    "tv_one_temperature": "TV at one temperature",
+    "tv_within_one_temperature": "TV within, at one temperature",
+}
 """``tv`` is of the form ``to_teacher`` with the target's temperature chosen on other pairs."""
 DISTANCES = (
     "total_variation", "a_distance", "mmd", "mmd_multi", "sliced_wasserstein", "sinkhorn", "modality_gap", "alignment",
@@ -48,8 +52,9 @@ def run(data: Path) -> tuple[list[Measurement], dict[str, Any]]:
                     words = f"{VARIANTS[variant]} against {ERRORS[error]}, {name}"
                     measurements.append(_rho(words, each, WANTED_RHO if main else None))
     found["inequality"] = inequality(rows)
-    measurements.append(below("violations of the soft nearest-neighbour inequality", found["inequality"]["violations"], 0,
-                              f"of {found['inequality']['anchors']:,} cases"))  # fmt: skip
+    cases = f"of {found['inequality']['anchors']:,} cases"
+    violations = found["inequality"]["violations"]
+    measurements.append(below("violations of the soft nearest-neighbour inequality", violations, 0, cases))
     measurements += [
         recorded(f"{words}, median", found["inequality"][key], found["inequality"]["median_target_risk"], "risk")
         for key, words in (("median_slack", "slack of the inequality"), ("median_bound", "source risk + TV"),
@@ -121,7 +126,7 @@ def _means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def inequality(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """How often the soft nearest-neighbour inequality failed, its slack, and how far the full bound is from the truth."""
+    """How often the soft nearest-neighbour inequality failed, its slack, and how far the bounds are from the truth."""
     certified = [row["certified"] for row in rows if row["certified"] is not None]
     return {
         "anchors": sum(row["anchors"] for row in rows),

@@ -43,6 +43,7 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 """Objectives that are tried; the first is the default and serves the learning curve."""
 _TEST_SHARE = 1 / 3
 _FOLDS = 5  # that the penalty of a linear student is chosen by
+_FEWEST_GROUPS = 10  # below which distances have no interval
 _LOOK = 64  # principal components of the small targets that distances are measured in
 
 

@@ -94,7 +94,13 @@ def learning_curve(advice: Advice, task: TaskEvidence) -> go.Figure:
     figure.layout.annotations[-1].x = math.log10(advice.available)
     styled(figure, 380, showlegend=True)
     figure.update_layout(legend={"orientation": "h", "y": -0.28, "x": 0, "xanchor": "left"}, margin={"t": 14})
-    figure.update_xaxes(type="log", title={"text": "pairs", "font": {"size": 13}})
+    ticks = [step * 10**power for power in range(1, 8) for step in (1, 3)]
+    figure.update_xaxes(
+        type="log",
+        title={"text": "pairs", "font": {"size": 13}},
+        tickvals=ticks,
+        ticktext=[f"{each:,}" for each in ticks],
+    )
     figure.update_yaxes(title={"text": "few-shot accuracy of a pilot, %", "font": {"size": 13}}, rangemode="tozero")
     return figure
 

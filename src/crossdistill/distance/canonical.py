@@ -32,7 +32,7 @@ def canonical_correlation(
 
     Fails: it counts directions alike, whatever their variance, so a high value can rest on directions that carry
     little. With few items it is far below the truth. Where fewer directions correlate than are averaged, the others
-    pull it to zero.
+    pull it to zero. What is beyond the 128 components is not seen, however many items there are.
 
     Args:
         source: ``(n, d)``.
