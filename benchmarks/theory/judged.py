@@ -13,7 +13,7 @@ from benchmarks.theory.beds import family
 from benchmarks.theory.ranks import rank_correlation
 from crossdistill.advisor.curve import Spread
 from crossdistill.advisor.evidence import Pilot
-from crossdistill.advisor.forecast import Calibration, curve_of, features, fit_calibration, forecast
+from crossdistill.advisor.forecast import Calibration, curve_of, features, fit_calibration, forecast, gain_error
 from crossdistill.advisor.verdict import WORTHWHILE, rule
 from crossdistill.files import read_json
 
@@ -25,6 +25,7 @@ def evidence_of(name: str, teacher: str, seed: int) -> Any:
     """Evidence as it was kept, with attributes instead of keys."""
     found = _namespace(read_json(kept_at(name, teacher, seed))["evidence"])
     found.knows = found.teacher_knows
+    found.distances = vars(found.distances)
     for task in found.tasks:
         task.pilots = [Pilot(**vars(each)) for each in task.pilots]
         task.linear = [Pilot(**vars(each)) for each in task.linear]
@@ -73,7 +74,7 @@ def calibrated(found: list[dict[str, Any]], kind: str, without: str | None = Non
     chosen = [each for each in found if each["kind"] == kind and each["family"] != without]
     return fit_calibration(
         [np.array(each["features"]) for each in chosen], [each["gain"] for each in chosen],
-        [each["family"] for each in chosen],
+        [each["family"] for each in chosen], [gain_error(each["task"]) for each in chosen],
     )  # fmt: skip
 
 

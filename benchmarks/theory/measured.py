@@ -89,7 +89,7 @@ def measured(cell: Cell, place: Ground, alone: dict[str, float]) -> dict[str, An
         "bound": terms["source_risk"] + terms["tv"]["mean"], "slack": terms["slack"],
         "certified": None if chain is None else chain["total_certified"],
         **_anchors(bed.teacher[test], vectors, bed.ids[test], labels),
-        **_probe(vectors, labels),
+        **_probe(vectors, labels, groups),
         "seconds": float(found["seconds"]),
     }  # fmt: skip
 
@@ -115,11 +115,12 @@ def _anchors(source: Floats, target: Floats, ids: Any, labels: Any) -> dict[str,
     }  # fmt: skip
 
 
-def _probe(vectors: Floats, labels: Any) -> dict[str, float]:
-    """The Rademacher bound of a probe trained on half of the test items, and its error on the others."""
-    order = np.random.default_rng(0).permutation(len(labels))
+def _probe(vectors: Floats, labels: Any, groups: Any) -> dict[str, float]:
+    """The Rademacher bound of a probe of half of the test groups, one item each, and its error on the others'."""
+    order = np.random.default_rng(0).permutation(np.unique(groups, return_index=True)[1])
     fit, rest = order[: len(order) // 2], order[len(order) // 2 :]
-    rest = rest[np.isin(labels[rest], labels[fit])]
+    if len(np.unique(labels[fit])) < 2:
+        return {}
     probe = LinearProbe(vectors[fit], labels[fit])
     truth = float((probe.predict(vectors[rest]) != labels[rest]).mean())
     bound = rademacher_certificate(unit(vectors[fit]), np.searchsorted(probe.classes, labels[fit]), *probe.linear_map())

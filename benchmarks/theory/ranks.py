@@ -33,9 +33,9 @@ def rank_correlation(one: Sequence[float], other: Sequence[float], clusters: Seq
 
 
 def rho(x: Any, y: Any) -> float:
-    """Spearman's; NaN where one side is constant."""
+    """Spearman's; 0 where one side is constant, and so tells nothing."""
     if len(np.unique(x)) < 2 or len(np.unique(y)) < 2:
-        return float("nan")
+        return 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(spearmanr(x, y).statistic)

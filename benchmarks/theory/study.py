@@ -11,6 +11,7 @@ from benchmarks.record import Measurement, below, recorded
 from benchmarks.theory import figures
 from benchmarks.theory.advice import kept_at, trials
 from benchmarks.theory.beds import REAL, family
+from benchmarks.theory.grid import cells
 from benchmarks.theory.judged import KINDS, calibrated, judge, realised, records
 from benchmarks.theory.measured import rows_of_grid
 from benchmarks.theory.ranks import rank_correlation
@@ -40,6 +41,10 @@ DISTANCES = (
 
 def run(data: Path) -> tuple[list[Measurement], dict[str, Any]]:
     """All of it; writes the figures and the advisor's calibration."""
+    missing = [cell.path.stem for cell in cells() if not cell.path.is_file()]
+    missing += [kept_at(*trial).stem for trial in trials() if not kept_at(*trial).is_file()]
+    if missing:
+        raise SystemExit(f"{len(missing)} parts of the grid are missing, such as {missing[0]}: run --parts grid advice")
     rows = rows_of_grid(data)
     found: dict[str, Any] = {"rows": rows}
     measurements = []

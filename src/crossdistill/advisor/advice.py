@@ -11,17 +11,20 @@ import torch
 
 from crossdistill.advisor.bed import lay_bed
 from crossdistill.advisor.curve import LearningCurve, Spread
-from crossdistill.advisor.evidence import CANDIDATES, AdviseSettings, Evidence, gather_evidence
+from crossdistill.advisor.evidence import CANDIDATES, AdviseSettings, Evidence, divide, gather_evidence
 from crossdistill.advisor.forecast import curve_of, forecast
-from crossdistill.advisor.verdict import Ruling, recommended, remarks, rule
+from crossdistill.advisor.verdict import Ruling, degenerate, recommended, remarks, rule
 from crossdistill.encoders import Encoder
 from crossdistill.errors import PairsError
+from crossdistill.evaluation.intervals import Ints
 from crossdistill.modalities import Modality
 from crossdistill.pairs import Pairs
 from crossdistill.pairs.items import Items
+from crossdistill.training.loop import choose_device
 
 FORMAT = 1
 FEWEST = 30  # pairs
+_FEWEST_TRAINED, _FEWEST_HELD_OUT, _FEWEST_GROUPS = 16, 8, 2  # pairs and groups of both parts
 MULTIPLES = (1, 2, 4, 10)  # of the pairs at hand that gains are forecast for
 _SHARE = 0.9  # of the ceiling
 _SOURCES = 128  # that the teacher is tried on
@@ -38,7 +41,7 @@ class Advice:
         evidence: what was measured.
         curve: of the few-shot accuracy over the number of pairs; None without a task.
         forecasts: gain over labels alone by number of pairs; empty without a task.
-        needed: pairs for 90% of the ceiling; None without a task.
+        needed: pairs for 90% of the way from labels alone to the ceiling; None where the ceiling is no higher.
         ruling: the verdict and its reasons.
         objective: to start with, a key of ``CANDIDATES``.
         because: why this one.
@@ -121,28 +124,52 @@ def advise(
         )  # fmt: skip
     chosen = np.sort(np.random.default_rng((settings.seed, 1)).permutation(np.array(rows))[: settings.pairs])
     resolved = target.resolve(teacher.modality.as_defaults())
-    place = torch.device(device)
-    bed = lay_bed(pairs, chosen.tolist(), teacher, resolved, device=place, workers=workers)
-    if len(np.unique(bed.groups)) < 2:
-        raise PairsError(
-            "All pairs are of one group, so none can be held out.", where=f"{pairs.name}, training split",
-            expected="at least two groups", received=1, fix="change the group column",
-        )  # fmt: skip
-    _, first = np.unique(bed.ids, return_index=True)
-    first = np.sort(first)[:_SOURCES]
-    sources = Items.of(pairs, chosen[first].tolist(), "source", teacher.modality, workers)
-    evidence = gather_evidence(bed, teacher, sources, bed.groups[first], settings, device)
+    place = choose_device(device)
+    _check_groups(pairs, chosen, settings.seed)
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers are left alone
+        bed = lay_bed(pairs, chosen.tolist(), teacher, resolved, device=place, workers=workers)
+        ruling = degenerate(bed.same_targets, bed.same_sources)
+        if ruling is None:
+            first = _distinct(bed.ids, settings.seed)
+            sources = Items.of(pairs, chosen[first].tolist(), "source", teacher.modality, workers)
+            evidence = gather_evidence(bed, teacher, sources, bed.groups[first], settings, str(place))
+        else:
+            evidence = Evidence(pairs=len(bed), identical=bed.identical)
     task, available = evidence.task, len(rows)
     curve = None if task is None else curve_of(task)
     forecasts: dict[int, Spread] = {}
     needed = None
     if task is not None and curve is not None:
         forecasts = {each * available: forecast(task, curve, each * available) for each in MULTIPLES}
-        needed = curve.pairs_for(_SHARE, task.alone.value)
-    ruling = rule(evidence, forecasts.get(available), list(forecasts.items())[1:])
+        above = curve.limit.value > task.alone.value
+        needed = curve.pairs_for(_SHARE, task.alone.value) if above else None
+    if ruling is None:
+        ruling = rule(evidence, forecasts.get(available), list(forecasts.items())[1:])
     objective, because = recommended(evidence)
     return Advice(
         name=pairs.name, available=available, settings=settings, evidence=evidence, curve=curve, forecasts=forecasts,
         needed=needed, ruling=ruling, objective=objective, because=because, remarks=remarks(evidence),
         seconds=time.monotonic() - started,
     )  # fmt: skip
+
+
+def _check_groups(pairs: Pairs, rows: Ints, seed: int) -> None:
+    """Refuses pairs whose groups cannot be divided, before anything is read."""
+    groups = np.array(pairs.group_ids, dtype=np.int64)[rows]
+    train, test = divide(groups, seed)
+    counted = [len(np.unique(groups[part])) for part in (train, test)]
+    if len(train) < _FEWEST_TRAINED or len(test) < _FEWEST_HELD_OUT or min(counted) < _FEWEST_GROUPS:
+        raise PairsError(
+            "The pairs cannot be divided into some to train on and others to test on.",
+            where=f"{pairs.name}, training split",
+            expected=f"{_FEWEST_TRAINED} and {_FEWEST_HELD_OUT} pairs, of {_FEWEST_GROUPS} groups each",
+            received=f"{len(np.unique(groups))} groups of {len(rows)} pairs (pairs that share a file are one group)",
+            fix="collect pairs of more objects, or change the group column if it divides too little",
+        )  # fmt: skip
+
+
+def _distinct(ids: Ints, seed: int) -> Ints:
+    """Positions of some of the sources, each once."""
+    _, first = np.unique(ids, return_index=True)
+    chosen: Ints = np.sort(np.random.default_rng((seed, 2)).permutation(first)[:_SOURCES])
+    return chosen

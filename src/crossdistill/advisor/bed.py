@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,6 +25,7 @@ from crossdistill.pairs.items import Items
 
 CELLS = 1600  # of one plane of a target: pilots see grids that are no finer
 _LEAST = 8  # cells along an axis
+_AT_ONCE = 64  # targets that are there at full size
 _SAME = 0.1  # mean difference of two equal pictures, in deviations of a picture's values
 UNLABELLED = -1
 
@@ -33,7 +36,8 @@ class Bed:
 
     Attributes:
         rows: of the data set that they stand in ``(n,)``.
-        targets: decoded, at most ``CELLS`` cells a plane; normalised by their own statistics.
+        targets: decoded, at most ``CELLS`` cells a plane; normalised as the teacher's items are, where their section
+            does not say otherwise.
         teacher: embeddings of the sources ``(n, d)``, around their mean.
         shown: the teacher's embeddings of pictures of the targets ``(n, d)``, around their mean; None where it takes no
             pictures.
@@ -56,6 +60,18 @@ class Bed:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def same_targets(self) -> float:
+        """Share of the pairs that have the most common target."""
+        values = self.targets.batch(range(len(self)))
+        return _most_common(values.reshape(len(values), -1).numpy())
+
+    @property
+    def same_sources(self) -> float:
+        """Share of the source items that the teacher embeds into the most common vector."""
+        _, first = np.unique(self.ids, return_index=True)
+        return _most_common(self.teacher[first])
 
 
 def lay_bed(
@@ -82,21 +98,28 @@ def lay_bed(
     sources = Items.of(pairs, [rows[place] for place in first], "source", teacher.modality, workers)
     embedded = embed_items(teacher.encoder, sources, device, "embedding sources")[0][ids]
     decoded = Items.of(pairs, rows, "target", target, workers)
-    values = decoded.batch(range(len(rows)))
-    small = shrunk(values)
-    pictures = _pictures(teacher, target, values)
+    parts, drawn, alike = [], [], []
+    for start in range(0, len(rows), _AT_ONCE):  # large items are many bytes
+        numbers = range(start, min(start + _AT_ONCE, len(rows)))
+        values = decoded.batch(numbers)
+        pictures = _pictures(teacher, target, values)
+        alike.append(_identical(sources.batch(ids[list(numbers)].tolist()), values if pictures is None else pictures))
+        parts.append(shrunk(values))
+        if pictures is not None:
+            drawn.append(embed_items(teacher.encoder, Items.of_tensor(pictures, teacher.modality), device)[0])
+    small = torch.cat(parts)
     names = {name: place for place, name in enumerate(pairs.classes)}
     labels = [UNLABELLED if (label := pairs[row].label) is None else names[label] for row in rows]
     return Bed(
         rows=chosen,
         targets=Items.of_tensor(small, target.with_statistics(small)),
         teacher=_centred(embedded),
-        shown=None if pictures is None else _centred(embed_items(teacher.encoder, pictures, device)[0]),
+        shown=_centred(np.concatenate(drawn)) if drawn else None,
         ids=ids,
         groups=np.array(pairs.group_ids, dtype=np.int64)[chosen],
         labels=np.array(labels, dtype=np.int64),
         classes=pairs.classes,
-        identical=_identical(sources.batch(range(len(sources)))[ids], pictures, values),
+        identical=float(np.concatenate(alike).mean()),
     )
 
 
@@ -122,8 +145,8 @@ def shrunk(values: Tensor) -> Tensor:
     return small.to(values.dtype).reshape(*values.shape[:-2], rows, columns)
 
 
-def _pictures(teacher: Teacher, target: Modality, values: Tensor) -> Items | None:
-    """Pictures of the targets as the teacher takes them; None where it takes no pictures, or they cannot be drawn."""
+def _pictures(teacher: Teacher, target: Modality, values: Tensor) -> Tensor | None:
+    """Pictures of targets as the teacher takes them; None where it takes no pictures, or they cannot be drawn."""
     modality = teacher.modality
     if not isinstance(modality, Image) or isinstance(modality, Video):
         return None
@@ -132,17 +155,23 @@ def _pictures(teacher: Teacher, target: Modality, values: Tensor) -> Items | Non
         drawn = [modality.from_array(np.asarray(target.draw(each, side).convert("RGB"))) for each in values]
     except (CrossDistillError, NotImplementedError):
         return None
-    return Items.of_tensor(torch.stack(drawn), modality)
+    return torch.stack(drawn)
 
 
-def _identical(sources: Tensor, pictures: Items | None, values: Tensor) -> float:
-    """Share of the pairs whose two sides differ by no more than resampling changes."""
-    targets = values if pictures is None else pictures.batch(range(len(pictures)))
+def _identical(sources: Tensor, targets: Tensor) -> NDArray[np.bool_]:
+    """Of which pairs the two sides ``(B, *shape)`` differ by no more than resampling changes ``(B,)``."""
     if targets.shape != sources.shape:
-        return 0.0
+        return np.zeros(len(sources), dtype=bool)
     one, other = sources.float().flatten(1), targets.float().flatten(1)
     spread = one.std(dim=1).clamp(min=1e-6)
-    return float(((one - other).abs().mean(dim=1) < _SAME * spread).float().mean())
+    found: NDArray[np.bool_] = ((one - other).abs().mean(dim=1) < _SAME * spread).numpy()
+    return found
+
+
+def _most_common(rows: NDArray[Any]) -> float:
+    """Share of the most common row."""
+    _, counts = np.unique(np.ascontiguousarray(rows), axis=0, return_counts=True)
+    return float(counts.max() / len(rows))
 
 
 def _centred(vectors: Vectors) -> Vectors:

@@ -21,8 +21,9 @@ from crossdistill.evaluation.probes import Vectors, unit
 from crossdistill.pairs.items import Items
 
 _DIMENSIONS, _PER_DIMENSION = 64, 8  # of a view, and pairs that each needs
-_VIEWED = 128  # items that the teacher is tried on
-_REDRAWN = 2  # networks of random weights that it is compared with
+_REDRAWN = 3  # networks of random weights that the teacher is compared with
+FEWEST_VIEWED = 40  # items, in as many groups, below which nothing can be said of the teacher
+_SATURATED = 0.97  # where random weights know nearly all items again, learning cannot show
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,8 @@ def in_span(block: NDArray[np.floating]) -> Floats:
     """Features ``(n, F)`` around their mean, in at most n dimensions; inner products stay the same."""
     values: Floats = block.astype(np.float64)
     if values.shape[1] <= len(values):
-        return values
+        centred: Floats = values - values.mean(axis=0)
+        return centred
     found = Decomposed(values)
     rotated: Floats = found.left * found.singular
     return rotated
@@ -116,7 +118,10 @@ def partner_rank(queries: Vectors, gallery: Vectors, ids: Ints, groups: Ints) ->
     own = np.diag(similarity)[:, None]
     other = (ids[:, None] != ids[None, :]) & (groups[:, None] != groups[None, :])
     wins = ((similarity < own) + 0.5 * (similarity == own)) * other
-    return proportion(wins.sum(axis=1) / np.maximum(other.sum(axis=1), 1), groups)
+    rivals = other.sum(axis=1)
+    if not rivals.all():
+        raise ValueError("an item has no other group to be compared with")
+    return proportion(wins.sum(axis=1) / rivals, groups)
 
 
 def teacher_knows(encoder: Encoder, sources: Items, groups: Ints, device: torch.device, seed: int) -> Estimate | None:
@@ -124,7 +129,8 @@ def teacher_knows(encoder: Encoder, sources: Items, groups: Ints, device: torch.
 
     Two strongly augmented views of each source are embedded, and each looks for its twin among the others'. What is
     compared is how often it is nearer than another item's, with the better of the random networks; above 0 the teacher
-    has learnt what stays the same. None where a network has no way to draw its weights anew.
+    has learnt what stays the same. None for few items, where a network has no way to draw its weights anew, or where
+    even random weights know nearly all items again.
 
     Args:
         encoder: the teacher.
@@ -133,19 +139,21 @@ def teacher_knows(encoder: Encoder, sources: Items, groups: Ints, device: torch.
         device: where to compute.
         seed: of views and weights.
     """
+    if len(np.unique(groups)) < FEWEST_VIEWED:
+        return None
     modality = sources.modality.contrastive()
-    chosen = list(range(min(_VIEWED, len(sources))))
     torch.manual_seed(seed)
-    decoded = sources.batch(chosen).to(device)
+    decoded = sources.batch(range(len(sources))).to(device)
     views = [modality.normalise(modality.augment(decoded)) for _ in range(2)]
-    own = _known_again(encoder, views, groups[chosen])
+    own = _known_again(encoder, views, groups)
     others = []
     for number in range(_REDRAWN):
         twin = redrawn(encoder, seed + number)
         if twin is None:
             return None
-        others.append(_known_again(twin, views, groups[chosen]))
-    return difference(own, max(others, key=lambda each: each.value))
+        others.append(_known_again(twin, views, groups))
+    best = max(others, key=lambda each: each.value)
+    return None if best.value > _SATURATED else difference(own, best)
 
 
 def redrawn(encoder: Encoder, seed: int) -> Encoder | None:

@@ -78,13 +78,16 @@ class LearningCurve:
         return Spread(float(middle), float(low), float(high))
 
 
-def fit_curve(pairs: Sequence[int], accuracies: Sequence[float], highest: float) -> LearningCurve:
+def fit_curve(
+    pairs: Sequence[int], accuracies: Sequence[float], highest: float, error: float = _LEAST_NOISE
+) -> LearningCurve:
     """Fits pilots.
 
     Args:
         pairs: of each pilot ``(P,)``.
         accuracies: of each pilot ``(P,)``, in [0, 1].
         highest: that the ceiling may be, such as the teacher's own accuracy on the source and a little more.
+        error: least standard error of an accuracy.
     """
     sizes, measured = np.asarray(pairs, dtype=np.float64), np.asarray(accuracies, dtype=np.float64)
     if len(sizes) == 0 or len(sizes) != len(measured):
@@ -97,7 +100,7 @@ def fit_curve(pairs: Sequence[int], accuracies: Sequence[float], highest: float)
     spread = sum(
         float(((measured[sizes == each] - mean) ** 2).sum()) for each, mean in zip(distinct, means, strict=True)
     )
-    noise = max(_LEAST_NOISE, np.sqrt(spread / freedom) if freedom > 0 else 2 * _LEAST_NOISE)
+    noise = max(error, np.sqrt(spread / freedom) if freedom > 0 else 2 * error)
     top = min(1.0, max(highest, float(means.max()) + 2 * noise))
     ceilings = np.linspace(float(means.min()), top, _CEILINGS)
     rates = np.geomspace(_SLOWEST, _FASTEST, _RATES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from crossdistill.advisor.bed import Bed
 from crossdistill.advisor.checks import Fit, flat, in_span, pairing, partner_rank, structure, teacher_knows
 from crossdistill.advisor.pilot import (
-    STUDENT,
     Budget,
     few_shot,
     labels_alone,
     new_student,
+    student_for,
     train_pilot,
     vectors_of,
 )
@@ -44,6 +44,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {
 _TEST_SHARE = 1 / 3
 _FOLDS = 5  # that the penalty of a linear student is chosen by
 _FEWEST_GROUPS = 10  # below which distances have no interval
+_FEWEST_TRAINED = 16  # pairs of a pilot
+_FEWEST_THEORY = 4  # held-out sources and groups
 _LOOK = 64  # principal components of the small targets that distances are measured in
 
 
@@ -52,12 +54,12 @@ class AdviseSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    pairs: int = Field(400, ge=30, le=20_000, description="that are looked at, drawn at random")
+    pairs: int = Field(400, ge=30, le=2000, description="that are looked at, drawn at random")
     shots: int = Field(5, ge=1, description="labels per class of the few-shot task")
     draws: int = Field(5, ge=1, description="random choices of these labels")
     repeats: int = Field(2, ge=1, le=10, description="pilots of each size")
     steps: int = Field(110, ge=1, description="of each pilot")
-    student: str = Field(STUDENT, description="timm name of the pilots' network")
+    student: str | None = Field(None, description="the pilots' network; test_resnet, or mlp for vectors")
     seed: int = Field(0, ge=0)
 
 
@@ -138,25 +140,28 @@ class Evidence:
         pairing: whether the sides fit each other; None for too few pairs.
         structure: whether a target's halves fit each other; None for too few.
         knows: the teacher's lead over random weights; None where it cannot be told.
-        partner: how often a held-out target is nearer to its source than to another's, after a pilot.
+        partner: how often a held-out target is nearer to its source than to another's, after a pilot; None where no
+            pilot was tried.
         tasks: with labels where there are enough, and with stand-ins.
         objectives: for each objective that was tried its lead over the default, few-shot and in ``partner``.
         distances: between the modalities, before any training.
-        theory: of the last pilot, on held-out pairs.
+        theory: of the last pilot, on held-out pairs; empty for too few.
+        student: the pilots' network.
     """
 
     pairs: int
-    trained: int
-    held_out: int
+    trained: int = 0
+    held_out: int = 0
     identical: float
-    pairing: Fit | None
-    structure: Fit | None
-    knows: Estimate | None
-    partner: Estimate
+    pairing: Fit | None = None
+    structure: Fit | None = None
+    knows: Estimate | None = None
+    partner: Estimate | None = None
     tasks: list[TaskEvidence] = field(default_factory=list)
     objectives: dict[str, dict[str, Estimate]] = field(default_factory=dict)
     distances: dict[str, Measured] = field(default_factory=dict)
     theory: dict[str, Any] = field(default_factory=dict)
+    student: str = ""
 
     @property
     def task(self) -> TaskEvidence | None:
@@ -170,7 +175,8 @@ class Evidence:
             "pairing": None if self.pairing is None else asdict(self.pairing),
             "structure": None if self.structure is None else asdict(self.structure),
             "teacher_knows": None if self.knows is None else self.knows.to_json(),
-            "partner": self.partner.to_json(),
+            "partner": None if self.partner is None else self.partner.to_json(),
+            "student": self.student,
             "tasks": [each.to_json() for each in self.tasks],
             "objectives": {
                 name: {key: each.to_json() for key, each in found.items()} for name, found in self.objectives.items()
@@ -182,10 +188,13 @@ class Evidence:
 
 def divide(groups: Ints, seed: int) -> tuple[Ints, Ints]:
     """Positions of training and held-out pairs: about a third of the pairs, in groups of their own."""
-    order = np.random.default_rng((seed, 3)).permutation(np.unique(groups))
-    sizes = np.array([(groups == group).sum() for group in order])
-    count = int(np.searchsorted(np.cumsum(sizes), _TEST_SHARE * len(groups))) + 1
-    held = np.isin(groups, order[: min(count, len(order) - 1)])
+    names, sizes = np.unique(groups, return_counts=True)
+    wanted, taken, chosen = int(_TEST_SHARE * len(groups)) + 1, 0, []
+    for place in np.random.default_rng((seed, 3)).permutation(len(names)).tolist():
+        if taken + sizes[place] <= wanted:  # a group that is larger than what is missing is trained on
+            taken += int(sizes[place])
+            chosen.append(names[place])
+    held = np.isin(groups, chosen)
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
@@ -203,9 +212,12 @@ def gather_evidence(
         device: where to compute.
     """
     train, test = divide(bed.groups, settings.seed)
+    mean = bed.teacher[train].mean(axis=0)  # held-out pairs have no say in where the centre is
+    bed = replace(bed, teacher=bed.teacher - mean)
     say("looking at the pairs")
     budget = Budget(steps=settings.steps)
-    students = [new_student(bed, settings.seed + repeat, settings.student) for repeat in range(settings.repeats)]
+    backbone = settings.student or student_for(bed)
+    students = [new_student(bed, settings.seed + repeat, backbone) for repeat in range(settings.repeats)]
     untrained = [vectors_of(student, bed, device) for student in students]
     tasks = [
         task
@@ -227,7 +239,7 @@ def gather_evidence(
     knows = teacher_knows(encoder, sources, source_groups, torch.device(device), settings.seed)
     found = Evidence(
         pairs=len(bed), trained=len(train), held_out=len(test), identical=bed.identical, pairing=pairing(bed),
-        structure=structure(bed), knows=knows, partner=_partner(bed, last, test),
+        structure=structure(bed), knows=knows, partner=_partner(bed, last, test), student=backbone,
     )  # fmt: skip
     for task in tasks:
         alone = [labels_alone(bed, task, train, task.of(test), budget, settings.seed + repeat, students[repeat], device)
@@ -236,16 +248,17 @@ def gather_evidence(
     found.objectives = _compared(bed, tasks[0] if tasks else None, train, test, trained, settings)
     say("measuring distances")
     found.distances = _distances(bed, settings.seed)
-    found.theory = measure_theory(
-        bed.teacher[test], last[test], temperature=CANDIDATES[default]["temperature"], ids=bed.ids[test],
-        groups=bed.groups[test], labels=_labels(tasks, test), seed=settings.seed,
-    ).to_json()  # fmt: skip
+    if len(np.unique(bed.ids[test])) >= _FEWEST_THEORY and len(np.unique(bed.groups[test])) >= _FEWEST_THEORY:
+        found.theory = measure_theory(
+            bed.teacher[test], last[test], temperature=CANDIDATES[default]["temperature"], ids=bed.ids[test],
+            groups=bed.groups[test], labels=_labels(tasks, test), seed=settings.seed,
+        ).to_json()  # fmt: skip
     return found
 
 
 def sizes_of(count: int) -> list[int]:
     """Numbers of pairs that pilots get: a quarter, a half and all."""
-    return sorted({max(16, count // 4), max(16, count // 2), count} - {size for size in (16,) if size > count})
+    return sorted({min(count, max(_FEWEST_TRAINED, part)) for part in (count // 4, count // 2, count)})
 
 
 def _plan(count: int, settings: AdviseSettings) -> Iterator[tuple[str, int, int]]:
@@ -358,6 +371,8 @@ def linear_students(bed: Bed, train: Ints, settings: AdviseSettings) -> dict[tup
 
 def _distances(bed: Bed, seed: int) -> dict[str, Measured]:
     """What can be said without any training: on the teacher's view of the targets, or on what they look like."""
+    if len(np.unique(bed.groups)) < _FEWEST_GROUPS:
+        return {}
     if bed.shown is not None:
         found = paired_distances(bed.teacher, bed.shown, bed.groups, seed=seed)
         transport = find_spec("ot") is not None  # an extra; the others say as much

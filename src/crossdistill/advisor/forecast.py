@@ -19,6 +19,7 @@ from crossdistill.advisor.evidence import CANDIDATES, TaskEvidence
 from crossdistill.evaluation.intervals import Floats
 
 LEVEL = 0.9
+_NORMAL_90, _NORMAL_95 = 1.645, 1.96  # of a normal variable, two-sided
 _ABOVE_TEACHER = 0.15  # accuracy by which a student may pass its teacher, as where it sees many sources of one target
 # What is believed before any full run: a pilot and a linear student estimate the same gain, and the curve adds to it.
 _PRIOR = (0.5, 1.0, 0.5)
@@ -33,6 +34,7 @@ class Calibration(BaseModel):
         weights: of the gain that pilots show, of the growth that the curve adds, and of the gain of linear students.
         offset: added to it.
         spread: half width of the 90% interval.
+        error: typical standard error of the gain that pilots showed there, which ``spread`` has in it.
         records: full runs that it was learnt from.
         sets: and their sets.
     """
@@ -42,6 +44,7 @@ class Calibration(BaseModel):
     weights: tuple[float, float, float]
     offset: float
     spread: float
+    error: float
     records: int
     sets: tuple[str, ...]
 
@@ -67,7 +70,9 @@ def curve_of(task: TaskEvidence) -> LearningCurve:
     default = next(iter(CANDIDATES))
     pilots = [each for each in task.pilots if each.objective == default]
     highest = min(1.0, task.source.value + _ABOVE_TEACHER)
-    return fit_curve([each.pairs for each in pilots], [each.accuracy for each in pilots], highest)
+    items = max(1, task.items)
+    error = 0.5 * math.sqrt(task.source.value * (1 - task.source.value) / items)  # half, as sizes share their items
+    return fit_curve([each.pairs for each in pilots], [each.accuracy for each in pilots], highest, max(0.015, error))
 
 
 def features(task: TaskEvidence, curve: LearningCurve, pairs: int) -> Floats:
@@ -85,7 +90,14 @@ def best_linear(task: TaskEvidence) -> float:
     return sum(chosen) / len(chosen)
 
 
-def fit_calibration(rows: Sequence[Floats], gains: Sequence[float], sets: Sequence[str]) -> Calibration:
+def gain_error(task: TaskEvidence) -> float:
+    """Standard error of the gain that pilots showed: of the choice of held-out groups."""
+    return (task.gain.high - task.gain.low) / (2 * _NORMAL_95)
+
+
+def fit_calibration(
+    rows: Sequence[Floats], gains: Sequence[float], sets: Sequence[str], errors: Sequence[float] = (0.0,)
+) -> Calibration:
     """Learns from full runs.
 
     Sets count alike, however many runs they have. The interval is as wide as it takes to cover 90% of the residuals of
@@ -95,15 +107,16 @@ def fit_calibration(rows: Sequence[Floats], gains: Sequence[float], sets: Sequen
         rows: features of each run ``(R, 3)``.
         gains: that came out ``(R,)``.
         sets: which set each run is of ``(R,)``.
+        errors: standard errors of the pilots' gains ``(R,)``.
     """
     names = sorted(set(sets))
     table, wanted, owner = np.stack(rows), np.asarray(gains), np.asarray(sets)
     weights, offset = _solve(table, wanted, owner)
+    if len(names) < 2:
+        raise ValueError("at least two sets are needed: one to learn from, and one to be left out")
     residuals, shares = [], []
     for name in names:
         kept = owner != name
-        if not kept.any():
-            continue
         w, c = _solve(table[kept], wanted[kept], owner[kept])
         residuals.append(np.abs(table[~kept] @ w + c - wanted[~kept]))
         shares.append(np.full(int((~kept).sum()), 1 / (~kept).sum()))
@@ -113,7 +126,7 @@ def fit_calibration(rows: Sequence[Floats], gains: Sequence[float], sets: Sequen
     spread = float(off[order][min(len(order) - 1, int(np.searchsorted(reached, LEVEL)))])
     first, second, third = (float(round(each, 5)) for each in weights)
     return Calibration(weights=(first, second, third), offset=round(float(offset), 5), spread=round(spread, 5),
-                       records=len(wanted), sets=tuple(names))  # fmt: skip
+                       error=round(float(np.median(errors)), 5), records=len(wanted), sets=tuple(names))  # fmt: skip
 
 
 def _solve(table: Floats, wanted: Floats, owner: Floats) -> tuple[Floats, float]:
@@ -137,5 +150,7 @@ def forecast(task: TaskEvidence, curve: LearningCurve, pairs: int, known: Calibr
     drawn = curve.at(pairs)
     tried = curve.at(max(each.pairs for each in task.pilots))
     wider = max(0.0, (drawn.high - drawn.low) - (tried.high - tried.low)) / 2
-    half = math.hypot(known.spread, known.weights[1] * wider)
+    # And what pilots with fewer held-out items are less certain of than those that the spread was learnt from.
+    vaguer = _NORMAL_90 * math.sqrt(max(0.0, gain_error(task) ** 2 - known.error**2))
+    half = math.hypot(known.spread, known.weights[1] * wider, known.weights[0] * vaguer)
     return Spread(value, value - half, value + half)

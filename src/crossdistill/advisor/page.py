@@ -60,7 +60,6 @@ def write_page(advice: Advice, path: Path) -> None:
         ],
         objectives=_objectives(advice),
         accuracies=[] if task is None else _accuracies(task),
-        candidates=CANDIDATES,
         plotly_js=plotly_library(),
         version=version("crossdistill"),
     )

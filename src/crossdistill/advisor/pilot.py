@@ -12,13 +12,14 @@ import torch
 from crossdistill.advisor.bed import Bed
 from crossdistill.advisor.tasks import Task
 from crossdistill.encoders import Encoder, StudentConfig, build_student
+from crossdistill.errors import EncoderError
 from crossdistill.evaluation import embed_items
 from crossdistill.evaluation.intervals import Floats, Ints
 from crossdistill.evaluation.probes import LinearProbe, Vectors, few_shot_rows
 from crossdistill.objectives import ObjectiveConfig
 from crossdistill.training import TrainConfig, distil, train_classifier
 
-STUDENT = "test_resnet"  # timm's smallest residual network
+_PICTURES, _VECTORS = "test_resnet", "mlp"  # timm's smallest residual network; two layers
 _SAMPLE = 1024  # training items that the student's normalisation is taken from
 
 
@@ -47,12 +48,32 @@ class Budget:
         )
 
 
-def new_student(bed: Bed, seed: int, backbone: str = STUDENT) -> Encoder:
-    """A student of random weights, drawn by the seed."""
+def student_for(bed: Bed) -> str:
+    """The network of pilots where none is named."""
+    return _VECTORS if bed.targets.batch([0]).ndim == 2 else _PICTURES
+
+
+def new_student(bed: Bed, seed: int, backbone: str | None = None) -> Encoder:
+    """A student of random weights, drawn by the seed.
+
+    Raises:
+        EncoderError: there is no such network, or it cannot take items of the bed's size.
+    """
     torch.manual_seed(seed)
     modality = bed.targets.modality
     sample = bed.targets.batch(range(min(_SAMPLE, len(bed))))
-    return build_student(StudentConfig(backbone=backbone), modality, bed.teacher.shape[1], sample)
+    name = backbone or student_for(bed)
+    student = build_student(StudentConfig(backbone=name), modality, bed.teacher.shape[1], sample)
+    try:
+        with torch.no_grad():
+            student.eval()(modality.normalise(sample[:2]))
+    except Exception as error:  # a network may raise anything; whatever it is, the size did not fit
+        raise EncoderError(
+            "The pilots' network cannot take items of this size.", where=f"--student {name}",
+            received=f"{tuple(sample.shape[1:])}: {str(error).splitlines()[0] if str(error) else error!r}",
+            expected="a network for any size, such as test_resnet or resnet18 (transformers are built for one)",
+        ) from error  # fmt: skip
+    return student
 
 
 def train_pilot(

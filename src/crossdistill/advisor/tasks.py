@@ -13,6 +13,7 @@ from crossdistill.evaluation.intervals import Ints
 from crossdistill.evaluation.probes import unit
 
 _MOST_CLUSTERS, _PER_CLUSTER = 10, 16
+FEWEST_ITEMS, FEWEST_GROUPS = 20, 10  # held-out items and their groups that a task needs to tell anything
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,10 @@ class Task:
 
 
 def labelled_task(bed: Bed, train: Ints, test: Ints, shots: int, draws: int) -> Task | None:
-    """The bed's own classes that have ``shots`` labels among ``train`` and an item in ``test``; None below two."""
+    """The bed's own classes that have ``shots`` labels among ``train`` and an item in ``test``.
+
+    None where there are not two of them, or too few held-out items: then stand-ins tell more.
+    """
     labels = bed.labels.copy()
     counts = {split: np.bincount(labels[rows][labels[rows] >= 0], minlength=len(bed.classes)) for split, rows in
               (("train", train), ("test", test))}  # fmt: skip
@@ -51,7 +55,7 @@ def labelled_task(bed: Bed, train: Ints, test: Ints, shots: int, draws: int) -> 
         if counts["train"][number] < shots or counts["test"][number] < 1:
             labels[labels == number] = UNLABELLED
     task = Task(labels, shots, draws, stand_in=False)
-    return task if task.classes >= 2 else None
+    return task if task.classes >= 2 and _enough(task, test, bed.groups) else None
 
 
 def stand_in_task(bed: Bed, train: Ints, test: Ints, shots: int, draws: int, seed: int) -> Task | None:
@@ -67,4 +71,9 @@ def stand_in_task(bed: Bed, train: Ints, test: Ints, shots: int, draws: int, see
         if (labels[train] == number).sum() < shots or not (labels[test] == number).any():
             labels[labels == number] = UNLABELLED
     task = Task(labels, shots, draws, stand_in=True)
-    return task if task.classes >= 2 else None
+    return task if task.classes >= 2 and _enough(task, test, bed.groups) else None
+
+
+def _enough(task: Task, test: Ints, groups: Ints) -> bool:
+    chosen = task.of(test)
+    return len(chosen) >= FEWEST_ITEMS and len(np.unique(groups[chosen])) >= FEWEST_GROUPS

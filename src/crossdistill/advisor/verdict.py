@@ -9,6 +9,7 @@ from typing import Literal
 from crossdistill.advisor.curve import Spread
 from crossdistill.advisor.evidence import CANDIDATES, Evidence, TaskEvidence
 from crossdistill.advisor.forecast import best_linear
+from crossdistill.evaluation.intervals import Estimate
 
 Verdict = Literal[
     "worth it", "collect more pairs", "wrong pairing", "the target does not carry it", "the target is the source",
@@ -22,7 +23,10 @@ WORTHWHILE = 0.02  # gain in accuracy, below which distillation is not worth the
 _IDENTICAL = 0.9  # share of pairs
 _MISMATCHED = 0.25  # share of pairs that is certainly exceeded
 _CHANCE = 0.5  # of a partner against a wrong one
-FEWEST_HELD_OUT = 20  # pairs, below which nothing is concluded
+_CERTAIN = 0.01  # p-value of a linear relation
+_ALIKE = 0.5  # share of items that are one and the same
+_LEAD = 0.1  # over random weights in knowing a source again; docs/theory-study.md has what teachers reach
+_SIX = 1.35  # half width of a normal interval at 1 - 0.05 / 6, in those at 95%
 
 
 @dataclass(frozen=True)
@@ -41,18 +45,32 @@ def rule(evidence: Evidence, now: Spread | None, more: Sequence[tuple[int, Sprea
         now: forecast gain with all pairs at hand; None where there is no task to measure.
         more: forecasts with more pairs, ``(pairs, gain)``, rising.
     """
-    for check in (_identical, _mixed_up, _ignorant):
+    for check in (_identical, _mixed_up, _ignorant, _unrelated):
         if (found := check(evidence)) is not None:
             return found
-    if evidence.task is None or now is None or evidence.held_out < FEWEST_HELD_OUT:
+    task = evidence.task
+    if task is None or now is None:
+        few = f"{evidence.held_out} of {evidence.pairs} pairs are left to test on, and no few-shot task is in them"
+        return Ruling("collect more pairs", (f"There is too little to measure a gain by: {few}.",))
+    return _by_gain(task, now, more)
+
+
+def degenerate(same_targets: float, same_sources: float) -> Ruling | None:
+    """The verdict where most items of a side are one and the same, which nothing else need be measured of.
+
+    Args:
+        same_targets: share of the pairs that have the most common target.
+        same_sources: share of the sources that the teacher embeds into the most common vector.
+    """
+    if same_targets > _ALIKE:
+        reason = f"In {_percent(same_targets)} of the pairs the target is one and the same: are they empty, or silent?"
+        return Ruling("the target does not carry it", (reason,))
+    if same_sources > _ALIKE:
+        reason = f"The teacher embeds {_percent(same_sources)} of the sources into one and the same vector."
         return Ruling(
-            "collect more pairs",
-            (f"{evidence.pairs} pairs are too few to measure anything: {evidence.held_out} are left to test on.",),
+            "the teacher knows nothing", (reason, "Were its weights loaded, and is the preprocessing theirs?")
         )
-    unrelated = _unrelated(evidence)
-    if unrelated is not None and now.low <= 0:
-        return unrelated
-    return _by_gain(evidence, evidence.task, now, more)
+    return None
 
 
 def _identical(evidence: Evidence) -> Ruling | None:
@@ -83,73 +101,88 @@ def _mixed_up(evidence: Evidence) -> Ruling | None:
 
 def _ignorant(evidence: Evidence) -> Ruling | None:
     lead = evidence.knows
-    if lead is None or lead.low > 0:
+    if lead is None or lead.value >= _LEAD:
         return None
     return Ruling(
         "the teacher knows nothing",
         (
-            "The teacher knows a source again in another view no better than its own network with random weights does "
-            f"(lead {_points(lead.value)}, {_points(lead.low)} to {_points(lead.high)} points).",
+            "The teacher knows a source again in another view hardly better than its own network with random weights "
+            f"does (lead {_points(lead.value)}, {_points(lead.low)} to {_points(lead.high)} points).",
             "Were its weights loaded, and is the preprocessing theirs?",
         ),
     )
 
 
 def _unrelated(evidence: Evidence) -> Ruling | None:
-    """No sign that the sides of a pair belong together, neither to the eye nor to a trained pilot."""
-    fit, partner = evidence.pairing, evidence.partner
-    if partner.low > _CHANCE or (fit is not None and fit.low > _CHANCE):
+    """No sign that the sides of a pair belong together, neither to a linear map nor to a trained pilot."""
+    partner, linear = evidence.partner, evidence.distances.get("retrieval_auc")
+    if partner is None or linear is None or linear.p_value is None:
         return None
-    share = _percent(partner.value)
-    seen = f"A held-out target finds its own source no more often than by chance ({share} of comparisons)"
+    if partner.low > _CHANCE or linear.p_value <= _CERTAIN:
+        return None
+    seen = (
+        f"A held-out target finds its own source no more often than by chance: in {_percent(partner.value)} of "
+        f"comparisons after a pilot, in {_percent(linear.value)} by a linear map"
+    )
     if evidence.structure is not None and evidence.structure.low <= _CHANCE:
         own = _percent(evidence.structure.value)
         return Ruling(
             "the target does not carry it",
             (f"{seen}.", f"The targets are like noise: one half of a target tells nothing of its other half ({own})."),
         )
+    known = ", though the targets are more than noise" if evidence.structure is not None else ""
     return Ruling(
         "wrong pairing",
         (
-            f"{seen}, though the targets are more than noise.",
+            f"{seen}{known}.",
             "Either the pairs are mixed up, or the targets show something else. Look at a few: `crossdistill audit`.",
         ),
     )
 
 
-def _by_gain(evidence: Evidence, task: TaskEvidence, now: Spread, more: Sequence[tuple[int, Spread]]) -> Ruling:
-    gain = f"{_points(now.value)} points ({_points(now.low)} to {_points(now.high)})"
+def _by_gain(task: TaskEvidence, now: Spread, more: Sequence[tuple[int, Spread]]) -> Ruling:
     kind = "few-shot accuracy" if not task.stand_in else "few-shot accuracy on stand-in classes"
     against = f"{kind} over the same labels without distillation"
     if now.low > 0 and now.value >= WORTHWHILE:
-        return Ruling("worth it", (f"A gain of {gain} in {against} is to be expected.",))
-    first = next(((pairs, each) for pairs, each in more if each.low > 0 and each.value >= WORTHWHILE), None)
-    if first is not None:
-        pairs, each = first
+        return Ruling("worth it", (f"A gain of {_gain(now)} in {against} is to be expected.",))
+    last = more[-1] if more else (0, now)
+    if max(now.value, last[1].value) < WORTHWHILE:
+        return Ruling(
+            "the target does not carry it",
+            (
+                f"A gain in {against} is not to be counted on: {_gain(now)}; with {last[0]:,} pairs {_gain(last[1])}.",
+                f"A linear student of the same pairs reaches {_percent(best_linear(task))}, labels alone "
+                f"{_percent(task.alone.value)}, the teacher on the source {_percent(task.source.value)}.",
+            ),
+        )
+    certain = next(((pairs, each) for pairs, each in more if each.low > 0 and each.value >= WORTHWHILE), None)
+    if certain is not None:
         return Ruling(
             "collect more pairs",
             (
-                f"With the pairs at hand a gain in {against} is not certain: {gain}.",
-                f"With about {pairs:,} it would be {_points(each.value)} points ({_points(each.low)} to "
-                f"{_points(each.high)}).",
+                f"With the pairs at hand a gain in {against} is not certain: {_gain(now)}.",
+                f"With about {certain[0]:,} it would be {_gain(certain[1])}.",
             ),
         )
     return Ruling(
-        "the target does not carry it",
+        "collect more pairs",
         (
-            f"No gain in {against} is to be counted on: {gain}, and not with ten times the pairs either.",
-            f"A linear student of the same pairs reaches {_percent(best_linear(task))}, labels alone "
-            f"{_percent(task.alone.value)}, the teacher on the source {_percent(task.source.value)}.",
+            f"A gain in {against} is possible and not certain: {_gain(now)}; with {last[0]:,} pairs {_gain(last[1])}.",
+            "Look at more of them (--pairs) if there are more, or collect some: what was measured does not tell.",
         ),
     )
 
 
 def recommended(evidence: Evidence) -> tuple[str, str]:
-    """The objective to start with, a key of ``CANDIDATES``, and why."""
+    """The objective to start with, a key of ``CANDIDATES``, and why.
+
+    Another than the default has to be ahead in one of two measures beyond what the best of six leads is by luck
+    (Bonferroni), as far as one pilot tells: the interval does not cover the training's own scatter.
+    """
     default = next(iter(CANDIDATES))
     leads = {}
     for name, found in evidence.objectives.items():
-        better = [key for key, each in found.items() if each.low > 0]
+        better = [key for key, each in found.items() if _clearly_above(each)]
         if better and all(each.high >= 0 for each in found.values()):
             leads[name] = (sum(each.value for each in found.values()), better)
     if not leads:
@@ -176,6 +209,14 @@ def remarks(evidence: Evidence) -> list[str]:
     if 0 < evidence.identical < _IDENTICAL:
         found.append(f"In {_percent(evidence.identical)} of the pairs both sides are the same.")
     return found
+
+
+def _clearly_above(lead: Estimate) -> bool:
+    return lead.value - _SIX * (lead.value - lead.low) > 0
+
+
+def _gain(each: Spread) -> str:
+    return f"{_points(each.value)} points ({_points(each.low)} to {_points(each.high)})"
 
 
 def _percent(value: float) -> str:

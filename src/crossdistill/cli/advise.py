@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from crossdistill.advisor.advice import Advice, advise
@@ -16,7 +17,7 @@ from crossdistill.advisor.evidence import AdviseSettings
 from crossdistill.advisor.page import WORDS, write_page
 from crossdistill.cli.subject import encoder_of, modality_of, subject_of, teacher_of
 from crossdistill.errors import ConfigError
-from crossdistill.files import write_json
+from crossdistill.files import storage_errors, write_json
 from crossdistill.pairs import open_pairs
 from crossdistill.pipeline.commands import deterministic
 from crossdistill.training.loop import choose_device
@@ -56,6 +57,9 @@ def advise_on(
             "Advice is about a teacher, and none is named.", where="--teacher",
             fix="--teacher efficientnet-lite0, or a run folder, a timm name, backbone=NAME,weights=FILE",
         )  # fmt: skip
+    if out is not None:
+        with storage_errors(out):
+            out.mkdir(parents=True, exist_ok=True)  # before the work, not after it
     deterministic()
     place = str(choose_device(device))
     advice = advise(open_pairs(subject.pairs), encoder, sides[1], settings=chosen, device=place, workers=workers)
@@ -71,7 +75,7 @@ def advise_on(
 def _show(advice: Advice, out: Path | None) -> None:
     console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH, highlight=False)
     verdict = advice.ruling.verdict
-    console.print(f"{advice.name}: [{_STYLES.get(verdict, 'bold red')}]{verdict.upper()}[/]")
+    console.print(f"{escape(advice.name)}: [{_STYLES.get(verdict, 'bold red')}]{verdict.upper()}[/]")
     for line in [*advice.ruling.reasons, *advice.remarks]:
         console.print(f"  {line}", markup=False)
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 2))
@@ -82,13 +86,14 @@ def _show(advice: Advice, out: Path | None) -> None:
     if advice.needed is not None:
         low, high = (_count(each) for each in (advice.needed.low, advice.needed.high))
         table.add_row("pairs for 90% of the ceiling", f"about {_count(advice.needed.value)} (90%: {low} to {high})")
-    partner = advice.evidence.partner
-    value, low, high = (f"{100 * each:.0f}" for each in (partner.value, partner.low, partner.high))
-    table.add_row("a target finds its source", f"{value}% of comparisons (95%: {low} to {high}; chance 50)")
+    if (partner := advice.evidence.partner) is not None:
+        value, low, high = (f"{100 * each:.0f}" for each in (partner.value, partner.low, partner.high))
+        table.add_row("a target finds its source", f"{value}% of comparisons (95%: {low} to {high}; chance 50)")
     for name in _SHOWN:
         if (found := advice.evidence.distances.get(name)) is not None:
             table.add_row(WORDS[name][0], f"{found.value:.3g} (95%: {found.low:.3g} to {found.high:.3g})")
-    table.add_row("start with", f"{advice.objective}: {advice.because}")
+    if advice.forecasts:
+        table.add_row("start with", f"{advice.objective}: {advice.because}")
     console.print()
     console.print(table)
     console.print(

@@ -163,7 +163,7 @@ def advise(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the verdict.")] = False,
     look_at: Annotated[int, typer.Option("--pairs", help="How many pairs to look at.")] = 400,
     shots: Annotated[int, typer.Option(help="Labels per class of the few-shot task.")] = 5,
-    student: Annotated[str, typer.Option(help="timm name of the pilots' network.")] = "test_resnet",
+    student: Annotated[str | None, typer.Option(help="The pilots' network: a timm name, or mlp for vectors.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read items; 0 reads them here.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",

@@ -8,13 +8,17 @@ temperature is chosen, on other pairs than those that are then measured; every i
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from crossdistill.theory.distributions import Form, compare_similarities
+from crossdistill.theory.finite import Floats
 from crossdistill.theory.vectors import PairedVectors
 
 _COARSE = np.geomspace(0.03, 3.0, 9)
+_SMALL = 2000  # items whose similarities are kept
 _FINE = 3  # halvings of the step after that
 
 
@@ -41,11 +45,31 @@ def best_temperature(
         ValueError: see :func:`~crossdistill.theory.distributions.compare_similarities`.
     """
     pairs = PairedVectors.of(source, target, ids=ids)
+    if len(pairs) > _SMALL:
+        return _search(lambda tau: _compared(pairs, tau, source_temperature, form))
+    # What does not depend on the temperature is computed once; rows of a small set fit into memory.
+    apart = pairs.ids[:, None] != pairs.ids[None, :]
+    if not apart.any(axis=1).all():
+        raise ValueError("an anchor has no candidate of another identity")
+    columns = pairs.target if form == "within" else pairs.source
+    own = _softmax(np.where(apart, pairs.source @ pairs.source.T, -np.inf), source_temperature)
+    cosine = np.where(apart, pairs.target @ columns.T, -np.inf)
+    return _search(lambda tau: float(np.abs(own - _softmax(cosine, tau)).sum(axis=1).mean()) / 2)
 
-    def distance(temperature: float) -> float:
-        found = compare_similarities(pairs, temperature=temperature, source_temperature=source_temperature, form=form)
-        return float(found.tv.mean())
 
+def _compared(pairs: PairedVectors, temperature: float, source_temperature: float, form: Form) -> float:
+    found = compare_similarities(pairs, temperature=temperature, source_temperature=source_temperature, form=form)
+    return float(found.tv.mean())
+
+
+def _softmax(cosine: Floats, temperature: float) -> Floats:
+    logits = cosine / temperature
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    found: Floats = weights / weights.sum(axis=1, keepdims=True)
+    return found
+
+
+def _search(distance: Callable[[float], float]) -> float:
     measured = {float(each): distance(float(each)) for each in _COARSE}
     best = min(measured, key=lambda each: measured[each])
     step = float(_COARSE[1] / _COARSE[0])
