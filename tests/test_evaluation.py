@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from crossdistill.errors import PairsError
 from crossdistill.evaluation import EvaluateConfig, applicable, difference, ranks, top
 from crossdistill.evaluation.intervals import median, proportion
-from crossdistill.evaluation.probes import LinearProbe, few_shot_rows, knn_predictions
+from crossdistill.evaluation.probes import LinearProbe, few_shot_rows, knn_predictions, unit
 from crossdistill.pairs import Pair, Pairs
 
 
@@ -76,6 +76,16 @@ class TestProbes:
             plain._prepare(train / np.linalg.norm(train, axis=1, keepdims=True), plain.mean), labels
         )
         assert (plain.predict(unseen) == rotated.predict(unseen)).mean() > 0.99
+
+    @pytest.mark.parametrize(("count", "width", "classes"), [(4, 100, 3), (40, 8, 3), (40, 8, 2)])
+    def test_the_linear_map_is_the_same_classifier(self, count: int, width: int, classes: int) -> None:
+        train, labels = self.separable(count, width)
+        labels = labels % classes
+        probe = LinearProbe(train, labels)
+        weights, bias = probe.linear_map()
+        assert weights.shape == (classes, width)
+        unseen = unit(self.separable(50, width)[0])
+        assert (probe.classes[(unseen @ weights.T + bias).argmax(axis=1)] == probe.predict(unseen)).mean() > 0.99
 
     def test_few_shot_rows_are_balanced_seeded_and_refuse_small_classes(self) -> None:
         labels = np.array([0] * 5 + [1] * 9)

@@ -78,6 +78,26 @@ class TestEndToEnd:
         assert curve[-1]["loss"] < 0.8 * curve[0]["loss"]
         assert "val_r@1" in curve[-1]
 
+    def test_the_theory_is_measured_over_training_and_on_the_test_pairs(self, learned: RunFolder) -> None:
+        metrics = metrics_of(learned)
+        for stage in ("distil/cmcd", "distil/cosine"):
+            for line in metrics["curves"][stage]:
+                if "val_mrr" in line:
+                    assert 0 <= line["theory_tv"] <= line["theory_certificate"] + 1e-5
+                    assert line["theory_target_risk"] <= line["theory_bound"] + 2e-5
+        theory = metrics["theory"]
+        assert list(theory["students"]) == ["cmcd", "cosine"]
+        for terms in theory["students"].values():
+            form = terms["forms"]["to_teacher"]
+            assert form["slack"] >= -1e-12
+            assert form["chains"][0]["delta"] == pytest.approx(0.05)
+            assert {term["name"] for term in form["chains"][0]["terms"]} >= {"source risk", "tv", "pair sample"}
+            assert terms["probe"]["held_out"]["value"] >= terms["probe"]["error"]
+            assert terms["probe"]["rademacher"]["delta"] == pytest.approx(0.05 / 2)
+        page = (learned.root / "report.html").read_text()
+        assert "The theory at work" in page
+        assert "source risk + total variation" in page
+
     def test_every_subject_and_interval_is_there(self, learned: RunFolder) -> None:
         metrics = metrics_of(learned)
         results = by_name(metrics)
