@@ -135,7 +135,8 @@ def _unrelated(evidence: Evidence) -> Ruling | None:
         "wrong pairing",
         (
             f"{seen}{known}.",
-            "Either the pairs are mixed up, or the targets show something else. Look at a few: `crossdistill audit`.",
+            "Either the pairs are mixed up, or the targets show nothing of what this teacher sees. Look at a few "
+            "(`crossdistill audit`); if they are right, try another teacher.",
         ),
     )
 
