@@ -30,6 +30,7 @@ benchmarks: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.theory --quick
 
 $(VENV)/.installed-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
