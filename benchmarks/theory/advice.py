@@ -5,7 +5,6 @@ python -m benchmarks.theory.advice --data FOLDER [--part I/N]
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.theory import parts as pieces
 from benchmarks.theory.beds import MOST_TRAIN, REAL, SETS, TEACHERS, WORK, ground, open_set, sample, teacher_encoder
 from crossdistill.advisor.bed import Bed
 from crossdistill.advisor.evidence import AdviseSettings, gather_evidence
@@ -63,22 +63,8 @@ def look(data: Path, name: str, teacher: str, seed: int) -> None:
 
 def work_through(data: Path, number: int = 0, parts: int = 1) -> None:
     """Does what is missing of the ``number``-th of so many parts."""
-    wanted = list(trials())
-    for place, trial in enumerate(wanted):
-        if place % parts == number and not kept_at(*trial).is_file():
-            started = time.monotonic()
-            look(data, *trial)
-            print(f"{place + 1} of {len(wanted)}: {trial}, {time.monotonic() - started:.0f} s", flush=True)
-
-
-def main() -> None:
-    """Works through a part of them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--part", default="0/1", help="the I-th of N parts, counted from 0")
-    arguments = parser.parse_args()
-    work_through(arguments.data, *(int(each) for each in arguments.part.split("/")))
+    pieces.work_through(trials(), lambda trial: kept_at(*trial), lambda trial: look(data, *trial), number, parts)
 
 
 if __name__ == "__main__":
-    main()
+    pieces.run_part(__doc__, work_through)

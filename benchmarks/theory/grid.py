@@ -8,7 +8,6 @@ may run at once.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.theory import parts as pieces
 from benchmarks.theory.beds import REAL, SETS, TEACHERS, WORK, Ground, ground
 from crossdistill.advisor.pilot import Budget, few_shot, labels_alone, new_student, train_pilot, vectors_of
 from crossdistill.advisor.tasks import Task
@@ -115,22 +115,8 @@ def result(cell: Cell) -> dict[str, torch.Tensor]:
 
 def work_through(data: Path, number: int = 0, parts: int = 1) -> None:
     """Does what is missing of the ``number``-th of so many parts."""
-    wanted = list(cells())
-    for place, cell in enumerate(wanted):
-        if place % parts == number and not cell.path.is_file():
-            started = time.monotonic()
-            work(cell, data)
-            print(f"{place + 1} of {len(wanted)}: {cell.path.stem}, {time.monotonic() - started:.0f} s", flush=True)
-
-
-def main() -> None:
-    """Works through a part of the grid."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--part", default="0/1", help="the I-th of N parts, counted from 0")
-    arguments = parser.parse_args()
-    work_through(arguments.data, *(int(each) for each in arguments.part.split("/")))
+    pieces.work_through(cells(), lambda cell: cell.path, lambda cell: work(cell, data), number, parts)
 
 
 if __name__ == "__main__":
-    main()
+    pieces.run_part(__doc__, work_through)

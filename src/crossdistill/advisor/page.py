@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from crossdistill.advisor.advice import Advice
 from crossdistill.advisor.evidence import CANDIDATES, TaskEvidence
 from crossdistill.files import write_text
 from crossdistill.report.figures import ACCENT, FAINT, SERIES, styled
-from crossdistill.report.render import figure_markup, plotly_library
+from crossdistill.report.render import figure_markup, plotly_library, templates
 
 _BAND = "rgba(11,110,138,.14)"
 WORDS = {
@@ -39,29 +38,24 @@ WORDS = {
 
 def write_page(advice: Advice, path: Path) -> None:
     """Writes the page."""
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("crossdistill.advisor", "templates"), PackageLoader("crossdistill.report", "templates")]
-        ),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     task = advice.evidence.task
     figures = [] if task is None or advice.curve is None else [learning_curve(advice, task), gains(advice)]
-    page = environment.get_template("advice.html.j2").render(
-        advice=advice,
-        evidence=advice.evidence,
-        task=task,
-        figures=[figure_markup(figure) for figure in figures],
-        distances=[
-            (*WORDS[name], found) for name in WORDS if (found := advice.evidence.distances.get(name)) is not None
-        ],
-        objectives=_objectives(advice),
-        accuracies=[] if task is None else _accuracies(task),
-        plotly_js=plotly_library(),
-        version=version("crossdistill"),
+    page = (
+        templates("crossdistill.advisor", "crossdistill.report")
+        .get_template("advice.html.j2")
+        .render(
+            advice=advice,
+            evidence=advice.evidence,
+            task=task,
+            figures=[figure_markup(figure) for figure in figures],
+            distances=[
+                (*WORDS[name], found) for name in WORDS if (found := advice.evidence.distances.get(name)) is not None
+            ],
+            objectives=_objectives(advice),
+            accuracies=[] if task is None else _accuracies(task),
+            plotly_js=plotly_library(),
+            version=version("crossdistill"),
+        )
     )
     write_text(path, page)
 

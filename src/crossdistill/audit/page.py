@@ -10,8 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
-
 from crossdistill.audit.audit import Audit
 from crossdistill.audit.duplicates import check_duplicates
 from crossdistill.audit.finding import Finding, by_check
@@ -21,6 +19,7 @@ from crossdistill.audit.rows import SIDES
 from crossdistill.errors import CrossDistillError
 from crossdistill.files import write_text
 from crossdistill.pairs import SPLITS, Side
+from crossdistill.report.render import templates
 
 _SIDE = 96  # pixels of a picture
 _DOUBTFUL, _CLUSTERS, _COPIES, _LISTED, _LABELS = 48, 24, 8, 40, 60  # that are shown
@@ -31,28 +30,23 @@ _IN_GALLERIES = {"mismatched pair", "mismatched pairs"}  # shown in galleries of
 
 def write_page(audit: Audit, path: Path) -> None:
     """Writes the page."""
-    environment = Environment(
-        loader=ChoiceLoader(
-            [PackageLoader("crossdistill.audit", "templates"), PackageLoader("crossdistill.report", "templates")]
-        ),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     draw = _Pictures(audit)
     in_clusters = list(check_duplicates(audit.pairs, audit.clusters))
-    page = environment.get_template("audit.html.j2").render(
-        audit=audit,
-        content=audit.to_json(),
-        groups=by_check(audit.findings),
-        matching=_matching(audit, draw),
-        clusters=_clusters(audit, in_clusters, draw),
-        lists=_lists(audit, {(each.check, each.where, each.message) for each in in_clusters}, draw),
-        labels=_labels(audit),
-        splits=SPLITS,
-        version=version("crossdistill"),
-        licence=audit.pairs.licence,
+    page = (
+        templates("crossdistill.audit", "crossdistill.report")
+        .get_template("audit.html.j2")
+        .render(
+            audit=audit,
+            content=audit.to_json(),
+            groups=by_check(audit.findings),
+            matching=_matching(audit, draw),
+            clusters=_clusters(audit, in_clusters, draw),
+            lists=_lists(audit, {(each.check, each.where, each.message) for each in in_clusters}, draw),
+            labels=_labels(audit),
+            splits=SPLITS,
+            version=version("crossdistill"),
+            licence=audit.pairs.licence,
+        )
     )
     write_text(path, page)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from crossdistill.errors import RunFolderError
@@ -45,58 +45,57 @@ def write_report(root: Path) -> Path:
         )
     config_text = (root / "config.yaml").read_text(encoding="utf-8")
     environment = read_json(root / "environment.json") if (root / "environment.json").is_file() else {}
-    environment_loader = Environment(
-        loader=PackageLoader("crossdistill.report", "templates"),
-        autoescape=select_autoescape(default=True, default_for_string=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment_loader.get_template("report.html.j2").render(
-        metrics=metrics,
-        config=yaml.safe_load(config_text),
-        config_text=config_text,
-        environment=environment,
-        title=_title(metrics),
-        table=build_table(metrics, headlines=True),
-        full_table=build_table(metrics, headlines=False),
-        tiles=_tiles(metrics),
-        findings=_findings(metrics),
-        charts=[figure_markup(figures.comparison(metrics, metric)) for metric in _charted(metrics)],
-        curves=[
-            figure_markup(figure)
-            for figure in (
-                figures.training_curve(metrics["curves"], "val_r@1", "retrieval R@1 on the val split, %", percent=True),
-                figures.training_curve(metrics["curves"], "loss", "training loss", percent=False),
-                figures.training_curve(
-                    metrics["curves"],
-                    "effective_rank",
-                    "dimensions that the student fills (effective rank)",
-                    percent=False,
-                ),
-            )
-            if figure is not None
-        ],
-        theory=metrics.get("theory"),
-        theory_rows=_theory_rows(metrics),
-        theory_figures=[
-            figure_markup(figure)
-            for figure in (
-                figures.theory_distance(metrics["curves"]),
-                figures.theory_risks(metrics["curves"].get(f"distil/{metrics['outcomes'][0]['name']}", [])),
-            )
-            if figure is not None
-        ],
-        map=None if (found := figures.embedding_map(metrics["map"])) is None else figure_markup(found),
-        picture=lambda name: _picture(root, name),
-        sound=lambda name: _picture(root, name),
-        plotly_js=plotly_library(),
-        skipped_steps={
-            stage: lines[-1]["skipped"]
-            for stage, lines in metrics["curves"].items()
-            if lines and "skipped" in lines[-1]
-        },
-        run_name=root.resolve().name,
+    page = (
+        templates("crossdistill.report")
+        .get_template("report.html.j2")
+        .render(
+            metrics=metrics,
+            config=yaml.safe_load(config_text),
+            config_text=config_text,
+            environment=environment,
+            title=_title(metrics),
+            table=build_table(metrics, headlines=True),
+            full_table=build_table(metrics, headlines=False),
+            tiles=_tiles(metrics),
+            findings=_findings(metrics),
+            charts=[figure_markup(figures.comparison(metrics, metric)) for metric in _charted(metrics)],
+            curves=[
+                figure_markup(figure)
+                for figure in (
+                    figures.training_curve(
+                        metrics["curves"], "val_r@1", "retrieval R@1 on the val split, %", percent=True
+                    ),
+                    figures.training_curve(metrics["curves"], "loss", "training loss", percent=False),
+                    figures.training_curve(
+                        metrics["curves"],
+                        "effective_rank",
+                        "dimensions that the student fills (effective rank)",
+                        percent=False,
+                    ),
+                )
+                if figure is not None
+            ],
+            theory=metrics.get("theory"),
+            theory_rows=_theory_rows(metrics),
+            theory_figures=[
+                figure_markup(figure)
+                for figure in (
+                    figures.theory_distance(metrics["curves"]),
+                    figures.theory_risks(metrics["curves"].get(f"distil/{metrics['outcomes'][0]['name']}", [])),
+                )
+                if figure is not None
+            ],
+            map=None if (found := figures.embedding_map(metrics["map"])) is None else figure_markup(found),
+            picture=lambda name: _picture(root, name),
+            sound=lambda name: _picture(root, name),
+            plotly_js=plotly_library(),
+            skipped_steps={
+                stage: lines[-1]["skipped"]
+                for stage, lines in metrics["curves"].items()
+                if lines and "skipped" in lines[-1]
+            },
+            run_name=root.resolve().name,
+        )
     )
     write_text(root / "report.html", page)
     return root / "report.html"
@@ -175,6 +174,17 @@ def _theory_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
 def figure_markup(figure: Any) -> Markup:
     """A figure's specification, safe inside a script element."""
     return Markup(json.dumps(json.loads(figure.to_json())).replace("<", "\\u003c"))
+
+
+def templates(*packages: str) -> Environment:
+    """The page templates of packages; a name is looked for in the first of them first."""
+    return Environment(
+        loader=ChoiceLoader([PackageLoader(package, "templates") for package in packages]),
+        autoescape=select_autoescape(default=True, default_for_string=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def plotly_library() -> Markup:
