@@ -22,27 +22,17 @@ NORMS: Floats = np.exp2(np.arange(-4, 13, dtype=np.float64))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProbeBound:
-    """``risk <= empirical + complexity + deviation`` with probability ``1 - delta`` (Eq. 38, 40).
+class RiskBound:
+    """``risk <= value`` with probability ``1 - delta``.
 
     Attributes:
-        value: the sum, an upper bound of the 0-1 risk and of the expected ramp loss; not cut off at 1.
-        empirical: mean ramp loss on the labelled items.
-        complexity: twice the Rademacher complexity.
-        deviation: ``3 sqrt(log(2 T / delta) / (2 m))`` for a grid of T norms.
-        margin: gamma, which the certificate chose itself.
-        norm_over_margin: the point of the grid, at least ``|W|_F / gamma``.
-        items: m.
+        value: not cut off at 1.
+        items: it rests on.
         classes: k.
         delta: probability that the bound does not hold.
     """
 
     value: float
-    empirical: float
-    complexity: float
-    deviation: float
-    margin: float
-    norm_over_margin: float
     items: int
     classes: int
     delta: float
@@ -60,6 +50,29 @@ class ProbeBound:
     def to_json(self) -> dict[str, Any]:
         """All numbers and both flags."""
         return {**asdict(self), "vacuous": self.vacuous, "worse_than_guessing": self.worse_than_guessing}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeBound(RiskBound):
+    """``risk <= empirical + complexity + deviation`` with probability ``1 - delta`` (Eq. 38, 40).
+
+    Attributes:
+        value: the sum, an upper bound of the 0-1 risk and of the expected ramp loss; not cut off at 1.
+        empirical: mean ramp loss on the labelled items.
+        complexity: twice the Rademacher complexity.
+        deviation: ``3 sqrt(log(2 T / delta) / (2 m))`` for a grid of T norms.
+        margin: gamma, which the certificate chose itself.
+        norm_over_margin: the point of the grid, at least ``|W|_F / gamma``.
+        items: m.
+        classes: k.
+        delta: probability that the bound does not hold.
+    """
+
+    empirical: float
+    complexity: float
+    deviation: float
+    margin: float
+    norm_over_margin: float
 
 
 def rademacher_certificate(
@@ -120,7 +133,7 @@ def rademacher_certificate(
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeldOutBound:
+class HeldOutBound(RiskBound):
     """``risk <= value`` with probability ``1 - delta``, from items that the probe was not trained on (Eq. 41).
 
     Attributes:
@@ -131,25 +144,7 @@ class HeldOutBound:
         delta: probability that the bound does not hold.
     """
 
-    value: float
     errors: int
-    items: int
-    classes: int
-    delta: float
-
-    @property
-    def vacuous(self) -> bool:
-        """Says nothing."""
-        return self.value >= 1
-
-    @property
-    def worse_than_guessing(self) -> bool:
-        """Does not tell the probe from a guess among k classes of equal share."""
-        return self.value >= 1 - 1 / self.classes
-
-    def to_json(self) -> dict[str, Any]:
-        """All numbers and both flags."""
-        return {**asdict(self), "vacuous": self.vacuous, "worse_than_guessing": self.worse_than_guessing}
 
 
 def held_out_certificate(
