@@ -14,12 +14,14 @@ from torch import Tensor
 from crossdistill.advisor.bed import Bed
 from crossdistill.audit.agreement import principal
 from crossdistill.audit.pairing import FEWEST, FEWEST_GROUPS, View, judge_pairs
+from crossdistill.distance import retrieval
 from crossdistill.distance.ridge import Decomposed
 from crossdistill.encoders import Encoder
 from crossdistill.evaluation.intervals import Estimate, Floats, Ints, difference, proportion
 from crossdistill.evaluation.probes import Vectors, unit
 from crossdistill.pairs.items import Items
 
+_CERTAIN = 0.02  # p-value of a relation
 _DIMENSIONS, _PER_DIMENSION = 64, 8  # of a view, and pairs that each needs
 _REDRAWN = 3  # networks of random weights that the teacher is compared with
 FEWEST_VIEWED = 40  # items, in as many groups, below which nothing can be said of the teacher
@@ -54,22 +56,35 @@ def pairing(bed: Bed) -> Fit | None:
 
 
 def structure(bed: Bed) -> Fit | None:
-    """Whether the halves of a target fit each other: of noise they do not. None for too few items."""
+    """Whether the halves of a target tell anything of each other: of noise they do not. None for too few items.
+
+    One half predicts the other by ridge regression, cross-fitted over groups. The signal is clear where a permutation
+    test rejects that they are unrelated, for the better of the two ways to halve a grid.
+    """
+    if len(bed) < FEWEST or len(np.unique(bed.groups)) < FEWEST_GROUPS:
+        return None
     values = bed.targets.batch(range(len(bed))).float().numpy()
     grid = values.reshape(len(values), -1) if values.ndim < 3 else values
+    halves = []
     if grid.ndim < 3:
         order = np.random.default_rng(0).permutation(grid.shape[1])
-        if len(order) < 4:
-            return None
-        halves = [(grid[:, order[::2]], grid[:, order[1::2]])]
+        halves.append((grid[:, order[::2]], grid[:, order[1::2]]))
     else:
-        halves = []
         for axis in (-1, -2):
             size = grid.shape[axis] // 2
-            if size >= 1:
-                one, other = (np.take(grid, part, axis) for part in (range(size), range(size, 2 * size)))
-                halves.append((one.reshape(len(grid), -1), other.reshape(len(grid), -1)))
-    return _fit(halves, bed.groups)
+            one, other = (np.take(grid, part, axis) for part in (range(size), range(size, 2 * size)))
+            halves.append((one.reshape(len(grid), -1), other.reshape(len(grid), -1)))
+    dimensions = min(_DIMENSIONS, len(bed) // _PER_DIMENSION)
+    found = []
+    for pair in halves:
+        if min(half.shape[1] for half in pair) and all(np.ptp(half, axis=0).any() for half in pair):
+            first, second = (principal([in_span(half)], dimensions) for half in pair)
+            found.append(retrieval(first, second, bed.groups)["retrieval_auc"])
+    if not found:
+        return None
+    best = max(found, key=lambda each: each.value)
+    certain = best.p_value is not None and best.p_value * len(found) <= _CERTAIN
+    return Fit(best.value, best.low, best.high, "clear" if certain else "none", None)
 
 
 def _fit(pairs: list[tuple[NDArray[np.floating], NDArray[np.floating]]], groups: Ints) -> Fit | None:

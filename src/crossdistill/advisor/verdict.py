@@ -124,7 +124,7 @@ def _unrelated(evidence: Evidence) -> Ruling | None:
         f"A held-out target finds its own source no more often than by chance: in {_percent(partner.value)} of "
         f"comparisons after a pilot, in {_percent(linear.value)} by a linear map"
     )
-    if evidence.structure is not None and evidence.structure.low <= _CHANCE:
+    if evidence.structure is not None and evidence.structure.signal == "none":
         own = _percent(evidence.structure.value)
         return Ruling(
             "the target does not carry it",
