@@ -11,7 +11,7 @@ import torch
 
 from crossdistill.advisor.bed import lay_bed
 from crossdistill.advisor.curve import LearningCurve, Spread
-from crossdistill.advisor.evidence import CANDIDATES, AdviseSettings, Evidence, divide, gather_evidence
+from crossdistill.advisor.evidence import CANDIDATES, FEWEST_TRAINED, AdviseSettings, Evidence, divide, gather_evidence
 from crossdistill.advisor.forecast import curve_of, forecast
 from crossdistill.advisor.verdict import Ruling, degenerate, recommended, remarks, rule
 from crossdistill.encoders import Encoder
@@ -24,7 +24,7 @@ from crossdistill.training.loop import choose_device
 
 FORMAT = 1
 FEWEST = 30  # pairs
-_FEWEST_TRAINED, _FEWEST_HELD_OUT, _FEWEST_GROUPS = 16, 8, 2  # pairs and groups of both parts
+_FEWEST_HELD_OUT, _FEWEST_GROUPS = 8, 2  # pairs, and groups of both parts
 MULTIPLES = (1, 2, 4, 10)  # of the pairs at hand that gains are forecast for
 _SHARE = 0.9  # of the ceiling
 _SOURCES = 128  # that the teacher is tried on
@@ -158,11 +158,11 @@ def _check_groups(pairs: Pairs, rows: Ints, seed: int) -> None:
     groups = np.array(pairs.group_ids, dtype=np.int64)[rows]
     train, test = divide(groups, seed)
     counted = [len(np.unique(groups[part])) for part in (train, test)]
-    if len(train) < _FEWEST_TRAINED or len(test) < _FEWEST_HELD_OUT or min(counted) < _FEWEST_GROUPS:
+    if len(train) < FEWEST_TRAINED or len(test) < _FEWEST_HELD_OUT or min(counted) < _FEWEST_GROUPS:
         raise PairsError(
             "The pairs cannot be divided into some to train on and others to test on.",
             where=f"{pairs.name}, training split",
-            expected=f"{_FEWEST_TRAINED} and {_FEWEST_HELD_OUT} pairs, of {_FEWEST_GROUPS} groups each",
+            expected=f"{FEWEST_TRAINED} and {_FEWEST_HELD_OUT} pairs, of {_FEWEST_GROUPS} groups each",
             received=f"{len(np.unique(groups))} groups of {len(rows)} pairs (pairs that share a file are one group)",
             fix="collect pairs of more objects, or change the group column if it divides too little",
         )  # fmt: skip

@@ -24,7 +24,7 @@ from crossdistill.pairs.items import Items
 _CERTAIN = 0.02  # p-value of a relation
 _DIMENSIONS, _PER_DIMENSION = 64, 8  # of a view, and pairs that each needs
 _REDRAWN = 3  # networks of random weights that the teacher is compared with
-FEWEST_VIEWED = 40  # items, in as many groups, below which nothing can be said of the teacher
+_FEWEST_VIEWED = 40  # items, in as many groups, below which nothing can be said of the teacher
 _SATURATED = 0.97  # where random weights know nearly all items again, learning cannot show
 
 
@@ -154,7 +154,7 @@ def teacher_knows(encoder: Encoder, sources: Items, groups: Ints, device: torch.
         device: where to compute.
         seed: of views and weights.
     """
-    if len(np.unique(groups)) < FEWEST_VIEWED:
+    if len(np.unique(groups)) < _FEWEST_VIEWED:
         return None
     modality = sources.modality.contrastive()
     torch.manual_seed(seed)

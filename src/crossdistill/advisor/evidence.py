@@ -40,11 +40,13 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "cmcd, temperature 0.2": {"name": "cmcd", "temperature": 0.2},
     "l2": {"name": "l2"},
 }
-"""Objectives that are tried; the first is the default and serves the learning curve."""
+"""Objectives that are tried."""
+DEFAULT = next(iter(CANDIDATES))
+"""The first of them, which serves the learning curve."""
 _TEST_SHARE = 1 / 3
 _FOLDS = 5  # that the penalty of a linear student is chosen by
 _FEWEST_GROUPS = 10  # below which distances have no interval
-_FEWEST_TRAINED = 16  # pairs of a pilot
+FEWEST_TRAINED = 16  # pairs of a pilot
 _FEWEST_THEORY = 4  # held-out sources and groups
 _LOOK = 64  # principal components of the small targets that distances are measured in
 
@@ -234,8 +236,7 @@ def gather_evidence(
         pilot = train_pilot(bed, rows, objective, budget, settings.seed + repeat, students[repeat], device)
         trained[name, size, repeat] = vectors_of(pilot, bed, device)
     linear = linear_students(bed, train, settings)
-    default = next(iter(CANDIDATES))
-    last = trained[default, len(train), 0]
+    last = trained[DEFAULT, len(train), 0]
     knows = teacher_knows(encoder, sources, source_groups, torch.device(device), settings.seed)
     found = Evidence(
         pairs=len(bed), trained=len(train), held_out=len(test), identical=bed.identical, pairing=pairing(bed),
@@ -250,7 +251,7 @@ def gather_evidence(
     found.distances = _distances(bed, settings.seed)
     if len(np.unique(bed.ids[test])) >= _FEWEST_THEORY and len(np.unique(bed.groups[test])) >= _FEWEST_THEORY:
         found.theory = measure_theory(
-            bed.teacher[test], last[test], temperature=CANDIDATES[default]["temperature"], ids=bed.ids[test],
+            bed.teacher[test], last[test], temperature=CANDIDATES[DEFAULT]["temperature"], ids=bed.ids[test],
             groups=bed.groups[test], labels=_labels(tasks, test), seed=settings.seed,
         ).to_json()  # fmt: skip
     return found
@@ -258,7 +259,7 @@ def gather_evidence(
 
 def sizes_of(count: int) -> list[int]:
     """Numbers of pairs that pilots get: a quarter, a half and all."""
-    return sorted({min(count, max(_FEWEST_TRAINED, part)) for part in (count // 4, count // 2, count)})
+    return sorted({min(count, max(FEWEST_TRAINED, part)) for part in (count // 4, count // 2, count)})
 
 
 def _plan(count: int, settings: AdviseSettings) -> Iterator[tuple[str, int, int]]:
@@ -302,11 +303,10 @@ def _task_evidence(
         return proportion(np.stack(right), groups)
 
     pilots, full = [], []
-    default = next(iter(CANDIDATES))
     for (name, size, repeat), vectors in trained.items():
         right = few_shot(vectors, task, train, chosen, settings.seed)
         pilots.append(Pilot(name, size, repeat, float(right.mean())))
-        if name == default and size == len(train):
+        if name == DEFAULT and size == len(train):
             full.append(right)
     without, scratch = accuracy(untrained), proportion(np.stack(alone), groups)
     distilled = proportion(np.stack(full), groups)

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from crossdistill.advisor.curve import LearningCurve, Spread, fit_curve
-from crossdistill.advisor.evidence import CANDIDATES, TaskEvidence
+from crossdistill.advisor.evidence import DEFAULT, TaskEvidence
 from crossdistill.evaluation.intervals import Floats
 
 LEVEL = 0.9
@@ -67,8 +67,7 @@ def calibrations() -> Calibrations:
 
 def curve_of(task: TaskEvidence) -> LearningCurve:
     """The learning curve of the pilots with the default objective."""
-    default = next(iter(CANDIDATES))
-    pilots = [each for each in task.pilots if each.objective == default]
+    pilots = [each for each in task.pilots if each.objective == DEFAULT]
     highest = min(1.0, task.source.value + _ABOVE_TEACHER)
     items = max(1, task.items)
     error = 0.5 * math.sqrt(task.source.value * (1 - task.source.value) / items)  # half, as sizes share their items

@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from crossdistill.advisor.advice import Advice
-from crossdistill.advisor.evidence import CANDIDATES, TaskEvidence
+from crossdistill.advisor.evidence import DEFAULT, TaskEvidence
 from crossdistill.files import write_text
 from crossdistill.report.figures import ACCENT, FAINT, SERIES, styled
 from crossdistill.report.render import figure_markup, plotly_library, templates
@@ -71,8 +71,7 @@ def learning_curve(advice: Advice, task: TaskEvidence) -> go.Figure:
                        hoverinfo="skip", showlegend=False)  # fmt: skip
     figure.add_scatter(x=points, y=[100 * each.value for each in spreads], mode="lines", name="fitted curve",
                        line={"color": ACCENT, "width": 3})  # fmt: skip
-    default = next(iter(CANDIDATES))
-    pilots = [each for each in task.pilots if each.objective == default]
+    pilots = [each for each in task.pilots if each.objective == DEFAULT]
     for name, found, colour, symbol in (("pilots", pilots, ACCENT, "circle"),
                                         ("linear students", task.linear, SERIES[2], "diamond-open")):  # fmt: skip
         figure.add_scatter(x=[each.pairs for each in found], y=[100 * each.accuracy for each in found], mode="markers",
@@ -129,8 +128,7 @@ def _accuracies(task: TaskEvidence) -> list[tuple[str, Any]]:
 
 
 def _objectives(advice: Advice) -> list[dict[str, Any]]:
-    default, *_ = CANDIDATES
-    rows = [{"name": default, "default": True, "chosen": advice.objective == default, "leads": {}}]
+    rows = [{"name": DEFAULT, "default": True, "chosen": advice.objective == DEFAULT, "leads": {}}]
     for name, found in advice.evidence.objectives.items():
         rows.append({"name": name, "default": False, "chosen": advice.objective == name, "leads": found})
     return rows

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crossdistill.advisor.curve import Spread
-from crossdistill.advisor.evidence import CANDIDATES, Evidence, TaskEvidence
+from crossdistill.advisor.evidence import DEFAULT, Evidence, TaskEvidence
 from crossdistill.advisor.forecast import best_linear
 from crossdistill.evaluation.intervals import Estimate
 
@@ -180,14 +180,13 @@ def recommended(evidence: Evidence) -> tuple[str, str]:
     Another than the default has to be ahead in one of two measures beyond what the best of six leads is by luck
     (Bonferroni), as far as one pilot tells: the interval does not cover the training's own scatter.
     """
-    default = next(iter(CANDIDATES))
     leads = {}
     for name, found in evidence.objectives.items():
         better = [key for key, each in found.items() if _clearly_above(each)]
         if better and all(each.high >= 0 for each in found.values()):
             leads[name] = (sum(each.value for each in found.values()), better)
     if not leads:
-        return default, "no other was clearly ahead of the default on held-out pairs"
+        return DEFAULT, "no other was clearly ahead of the default on held-out pairs"
     name = max(leads, key=lambda each: leads[each][0])
     words = {"few_shot": "few-shot accuracy", "partner": "finding the partner"}
     return name, f"ahead of the default in {' and '.join(words[key] for key in leads[name][1])}, and behind in nothing"

@@ -15,7 +15,7 @@ from crossdistill.advisor.advice import Advice, advise
 from crossdistill.advisor.curve import Spread
 from crossdistill.advisor.evidence import AdviseSettings
 from crossdistill.advisor.page import WORDS, write_page
-from crossdistill.cli.subject import encoder_of, modality_of, subject_of, teacher_of
+from crossdistill.cli.subject import encoder_of, sides_of, subject_of, teacher_of
 from crossdistill.errors import ConfigError
 from crossdistill.files import storage_errors, write_json
 from crossdistill.pairs import open_pairs
@@ -47,10 +47,7 @@ def advise_on(
     """
     chosen = validated(AdviseSettings, settings, "options")
     subject = subject_of(given)
-    sides = [
-        modality_of(text, f"--{name}", default)
-        for name, text, default in (("source", source, subject.source), ("target", target, subject.target))
-    ]
+    sides = sides_of(subject, source, target)
     encoder = encoder_of(subject.teacher if teacher is None else teacher_of(teacher), sides[0])
     if encoder is None:
         raise ConfigError(

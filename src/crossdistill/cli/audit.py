@@ -14,7 +14,7 @@ from rich.text import Text
 from crossdistill.audit import SEVERITIES, Audit, Severity, audit, by_check
 from crossdistill.audit.mismatch import Matching
 from crossdistill.audit.page import write_page
-from crossdistill.cli.subject import encoder_of, modality_of, subject_of, teacher_of
+from crossdistill.cli.subject import encoder_of, sides_of, subject_of, teacher_of
 from crossdistill.errors import AuditError, ConfigError
 from crossdistill.files import write_json
 from crossdistill.pairs import Pairs, open_pairs
@@ -46,10 +46,7 @@ def audit_pairs(
     if fail_on not in (*SEVERITIES[:2], "never"):
         raise ConfigError("Unknown level.", where="--fail-on", expected="severe, warning or never", received=fail_on)
     subject = subject_of(given)
-    sides = [
-        modality_of(text, f"--{name}", default)
-        for name, text, default in (("source", source, subject.source), ("target", target, subject.target))
-    ]
+    sides = sides_of(subject, source, target)
     place = str(choose_device(device))
     encoder = encoder_of(subject.teacher if teacher is None else teacher_of(teacher), sides[0])
     with unchecked():

@@ -63,6 +63,14 @@ def modality_of(text: str | None, where: str, default: Modality) -> Modality:
     return default if text is None else parse_modality(_section(text, "modality", where), where)
 
 
+def sides_of(subject: Subject, source: str | None, target: str | None) -> list[Modality]:
+    """Source and target modality: as the options --source and --target give them, else the subject's own."""
+    return [
+        modality_of(text, f"--{name}", default)
+        for name, text, default in (("source", source, subject.source), ("target", target, subject.target))
+    ]
+
+
 def teacher_of(text: str) -> TeacherConfig | None:
     """``none``, weights, a run folder, a backbone's name, or ``key=value,...``."""
     if text == _NO_TEACHER:
