@@ -22,6 +22,7 @@ from crossdistill.modalities.image import Image
 from crossdistill.modalities.video import Video
 from crossdistill.pairs import Pairs
 from crossdistill.pairs.items import Items
+from crossdistill.pairs.table import class_numbers
 
 CELLS = 1600  # of one plane of a target: pilots see grids that are no finer
 _LEAST = 8  # cells along an axis
@@ -108,8 +109,6 @@ def lay_bed(
         if pictures is not None:
             drawn.append(embed_items(teacher.encoder, Items.of_tensor(pictures, teacher.modality), device)[0])
     small = torch.cat(parts)
-    names = {name: place for place, name in enumerate(pairs.classes)}
-    labels = [UNLABELLED if (label := pairs[row].label) is None else names[label] for row in rows]
     return Bed(
         rows=chosen,
         targets=Items.of_tensor(small, target.with_statistics(small)),
@@ -117,7 +116,7 @@ def lay_bed(
         shown=_centred(np.concatenate(drawn)) if drawn else None,
         ids=ids,
         groups=np.array(pairs.group_ids, dtype=np.int64)[chosen],
-        labels=np.array(labels, dtype=np.int64),
+        labels=np.array(class_numbers(pairs, rows), dtype=np.int64),
         classes=pairs.classes,
         identical=float(np.concatenate(alike).mean()),
     )

@@ -289,6 +289,12 @@ def _check_splits(rows: Sequence[Pair], group_ids: Sequence[int]) -> None:
             )
 
 
+def class_numbers(pairs: Pairs, rows: Iterable[int]) -> list[int]:
+    """Of each row the number of its label in the order of ``pairs.classes``; -1 without one."""
+    number = {name: place for place, name in enumerate(pairs.classes)}
+    return [-1 if (label := pairs[row].label) is None else number[label] for row in rows]
+
+
 def smallest_classes(pairs: Pairs, rows: Iterable[int], count: int = 3) -> list[tuple[str, int]]:
     """The ``count`` rarest labels among ``rows`` with their sizes, rarest first; labels without a row count 0."""
     sizes = Counter(dict.fromkeys(pairs.classes, 0))

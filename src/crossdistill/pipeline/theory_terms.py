@@ -12,6 +12,7 @@ from crossdistill.evaluation.intervals import Ints
 from crossdistill.evaluation.probes import LinearProbe, Vectors, unit
 from crossdistill.objectives import ObjectiveConfig
 from crossdistill.pairs import Pairs
+from crossdistill.pairs.table import class_numbers
 from crossdistill.theory import (
     best_temperature,
     held_out_certificate,
@@ -45,7 +46,7 @@ class TheoryWatch:
     """
 
     def __init__(self, pairs: Pairs, rows: Sequence[int], sources: Vectors, ids: Ints, temperature: float) -> None:
-        labels = _labels(pairs, rows)
+        labels = np.array(class_numbers(pairs, rows), dtype=np.int64)
         chosen = _labelled_or_all(labels)
         if len(chosen) > _MOST_WATCHED:
             chosen = np.sort(np.random.default_rng(0).permutation(chosen)[:_MOST_WATCHED])
@@ -88,7 +89,7 @@ def theory_results(
         seed: of what is drawn.
     """
     rows = data.paired("test")
-    labels = _labels(data.pairs, rows.tolist())
+    labels = np.array(class_numbers(data.pairs, rows.tolist()), dtype=np.int64)
     chosen = _labelled_or_all(labels)
     if len(chosen) > _MOST_MEASURED:
         chosen = np.sort(np.random.default_rng((seed, 17)).permutation(chosen)[:_MOST_MEASURED])
@@ -132,11 +133,6 @@ def _probe_certificates(vectors: Vectors, labels: Ints, groups: Ints, students: 
     trained = rademacher_certificate(unit(vectors[fit]), number, *probe.linear_map(), delta=DELTA / students)
     held_out = held_out_certificate(wrong, len(test), classes=len(probe.classes), delta=DELTA, students=students)
     return {"error": wrong / len(test), "rademacher": trained.to_json(), "held_out": held_out.to_json()}
-
-
-def _labels(pairs: Pairs, rows: Sequence[int]) -> Ints:
-    number = {name: place for place, name in enumerate(pairs.classes)}
-    return np.array([-1 if (label := pairs[row].label) is None else number[label] for row in rows], dtype=np.int64)
 
 
 def _labelled_or_all(labels: Ints) -> Ints:
