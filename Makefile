@@ -4,19 +4,28 @@ PYTHON ?= python3
 BIN = $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test test-slow test-peers lint benchmarks clean
+.PHONY: demo test test-slow test-peers test-browser test-docs lint benchmarks docs clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/crossdistill demo --out $(OUT)
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -m "not slow and not peers"
+	$(BIN)/python -m pytest -m "not slow and not peers and not browser and not docs"
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
 test-peers: $(VENV)/.installed-peers
 	$(BIN)/python -m pytest -m peers --no-cov
+
+test-browser: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m browser --no-cov
+
+test-docs: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m docs --no-cov
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m mkdocs build --strict
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check src tests benchmarks examples

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, Protocol
 
 
@@ -26,6 +28,35 @@ class Item(Protocol):
 
     def read_bytes(self) -> bytes:
         """All of its bytes."""
+
+
+@dataclass(frozen=True)
+class MemoryItem:
+    """Bytes at hand, such as an upload.
+
+    Attributes:
+        name: what messages and formats go by, such as ``drawing.png``; never a place on a disk.
+        content: its bytes.
+    """
+
+    name: str
+    content: bytes
+
+    @property
+    def suffix(self) -> str:
+        """The name's ending."""
+        return PurePosixPath(self.name).suffix
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        """Its bytes as a stream."""
+        return io.BytesIO(self.content)
+
+    def read_bytes(self) -> bytes:
+        """Its bytes."""
+        return self.content
+
+    def __str__(self) -> str:
+        return self.name
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from crossdistill import __version__
+from crossdistill.cli.use import add_to
 from crossdistill.errors import CrossDistillError
 
 app = typer.Typer(
@@ -230,6 +231,9 @@ def bank_info(
     from crossdistill.cli.bank import info
 
     info(bank, as_json=as_json)
+
+
+add_to(app)
 
 
 def main() -> None:

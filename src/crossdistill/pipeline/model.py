@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from crossdistill.encoders import Encoder, has_encoder, load_encoder
 from crossdistill.errors import ConfigError, RunFolderError
+from crossdistill.item import MemoryItem
 from crossdistill.pairs import Side
 from crossdistill.pipeline.folder import RunFolder, open_run
 from crossdistill.training.loop import choose_device
@@ -53,8 +54,9 @@ class CrossModalModel:
         """Embeds items into the shared space.
 
         Args:
-            items: paths, arrays (for images uint8 ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``) or
-                Pillow images, in any mixture. One array of several items ``(N, H, W, C)`` is taken item by item.
+            items: paths, bytes with a name (:class:`~crossdistill.item.MemoryItem`), arrays (for images uint8
+                ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``) or Pillow images, in any mixture. One array
+                of several items ``(N, H, W, C)`` is taken item by item.
             modality: which encoder to use.
 
         Returns:
@@ -69,16 +71,21 @@ class CrossModalModel:
         found: list[NDArray[np.float32]] = []
         batch: list[torch.Tensor] = []
         for item in items:
-            decoded = encoder.modality.decode(Path(item)) if isinstance(item, (str, Path)) else (
-                encoder.modality.from_array(item)
-            )  # fmt: skip
-            batch.append(decoded)
+            batch.append(self._decoded(encoder, item))
             if len(batch) == _BATCH:
                 found.append(self._embed_batch(encoder, batch))
                 batch = []
         if batch:
             found.append(self._embed_batch(encoder, batch))
         return np.concatenate(found) if found else np.empty((0, encoder.width), dtype=np.float32)
+
+    @staticmethod
+    def _decoded(encoder: Encoder, item: Any) -> torch.Tensor:
+        if isinstance(item, (str, Path)):
+            return encoder.modality.decode(Path(item))
+        if isinstance(item, MemoryItem):
+            return encoder.modality.decode(item)
+        return encoder.modality.from_array(item)
 
     def _embed_batch(self, encoder: Encoder, batch: Sequence[torch.Tensor]) -> NDArray[np.float32]:
         with torch.no_grad():
