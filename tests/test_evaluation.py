@@ -87,6 +87,10 @@ class TestProbes:
         unseen = unit(self.separable(50, width)[0])
         assert (probe.classes[(unseen @ weights.T + bias).argmax(axis=1)] == probe.predict(unseen)).mean() > 0.99
 
+    def test_one_label_of_each_of_many_classes_is_no_reason_to_warn(self) -> None:
+        vectors = np.eye(30, 40, dtype=np.float32)
+        assert LinearProbe(vectors, np.arange(30)).predict(vectors).tolist() == list(range(30))
+
     def test_few_shot_rows_are_balanced_seeded_and_refuse_small_classes(self) -> None:
         labels = np.array([0] * 5 + [1] * 9)
         rows = few_shot_rows(labels, 3, 0, 7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -50,7 +51,9 @@ class LinearProbe:
             _, _, self.basis = np.linalg.svd(centred, full_matrices=False)
         prepared = self._prepare(vectors, self.mean)
         self.model = LogisticRegression(C=INVERSE_REGULARISATION / vectors.shape[1], max_iter=1000, tol=1e-3)
-        with threadpool_limits(limits=1 if prepared.size < _SMALL else None):
+        with threadpool_limits(limits=1 if prepared.size < _SMALL else None), warnings.catch_warnings():
+            # With one or two labels a class scikit-learn wonders whether the class numbers are measurements.
+            warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
             self.model.fit(prepared, labels)
 
     def predict(self, vectors: Vectors, mean: Vectors | None = None) -> Ints:
