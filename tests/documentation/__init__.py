@@ -1,0 +1,1 @@
+"""What the documentation says is tried: every command, every block of code, every link."""
