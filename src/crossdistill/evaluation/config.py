@@ -17,9 +17,9 @@ class SupervisedConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(20, ge=1)
-    batch_size: int = Field(64, ge=2)
-    lr: float = Field(5e-4, gt=0)
+    epochs: int = Field(20, ge=1, description="passes over the labelled training items")
+    batch_size: int = Field(64, ge=2, description="items a step")
+    lr: float = Field(5e-4, gt=0, description="peak learning rate of AdamW")
 
 
 class EvaluateConfig(BaseModel):
@@ -27,14 +27,18 @@ class EvaluateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    protocols: list[Protocol] = Field(default_factory=lambda: list(_DEFAULT_PROTOCOLS))
+    protocols: list[Protocol] = Field(
+        default_factory=lambda: list(_DEFAULT_PROTOCOLS), description="what is measured; see the run folder's metrics"
+    )
     shots: list[int] = Field(default_factory=lambda: [5], description="labels per class of the few-shot linear probes")
     draws: int = Field(5, ge=1, description="random choices of the few labels")
     neighbours: int = Field(10, ge=1, description="k of k-NN")
     representation: Literal["embedding", "features"] = Field(
         "embedding", description="what k-NN and linear probes see: the embedding after the head, or backbone features"
     )
-    controls: list[Control] = Field(default_factory=lambda: list(get_args(Control)))
+    controls: list[Control] = Field(
+        default_factory=lambda: list(get_args(Control)), description="what the student is compared with"
+    )
     fine_tune: SupervisedConfig = Field(default_factory=SupervisedConfig)
     supervised: SupervisedConfig = Field(default_factory=lambda: SupervisedConfig(epochs=40, lr=1e-3))
     supervised_shots: bool = Field(

@@ -34,9 +34,11 @@ class Depth(Raster):
     invalid: tuple[float, ...] = Field((0.0,), description="stored values that mean no measurement, beside NaN")
     near: float = Field(0.1, gt=0, description="metres")
     far: float = Field(10.0, gt=0, description="metres; what is beyond counts as at this distance")
-    encoding: Literal["linear", "inverse", "log"] = "inverse"
+    encoding: Literal["linear", "inverse", "log"] = Field("inverse", description="how near to far becomes 0..1")
     per_image: bool = Field(False, description="near and far from each picture's own 2nd and 98th percentile")
-    representation: Literal["depth", "normals", "hha"] = "depth"
+    representation: Literal["depth", "normals", "hha"] = Field(
+        "depth", description="distances; surface normals; or inverse depth, height and angle to the vertical"
+    )
     focal: float | None = Field(
         None, gt=0, description="focal length in pixels of the stored picture; default: its width"
     )

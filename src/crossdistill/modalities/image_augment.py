@@ -17,8 +17,8 @@ from crossdistill.modalities.geometry import Geometry, draw_placements, place
 class ImageAugment(Geometry):
     """Random changes of one image. Geometry first, photometry after; 0 or null turns one off."""
 
-    brightness: float = Field(0.2, ge=0)
-    contrast: float = Field(0.2, ge=0)
+    brightness: float = Field(0.2, ge=0, description="factor from 1 - this to 1 + this")
+    contrast: float = Field(0.2, ge=0, description="likewise")
     saturation: float = Field(0.0, ge=0, description="three channels only")
     hue: float = Field(0.0, ge=0, le=0.5, description="three channels only")
     grayscale: float = Field(0.0, ge=0, le=1, description="probability; three channels only")

@@ -18,7 +18,7 @@ class TimeSeriesAugment(BaseModel):
     gain: float = Field(0.1, ge=0, lt=1, description="values are multiplied by 1 - gain to 1 + gain")
     noise: float = Field(0.02, ge=0, description="standard deviation, on the scale of the decoded values")
     channel_dropout: float = Field(0.05, ge=0, lt=1, description="probability that a channel is silent, of several")
-    time_masks: int = Field(1, ge=0)
+    time_masks: int = Field(1, ge=0, description="stretches of time that are masked")
     time_width: float = Field(0.15, ge=0, le=1, description="widest mask, as a share of the length")
 
 

@@ -34,7 +34,7 @@ class Sketch(Image):
     """
 
     modality: Literal["sketch"] = "sketch"  # type: ignore[assignment]  # a kind of image, by another name
-    channels: Literal[1, 3] = 1
+    channels: Literal[1, 3] = Field(1, description="grey, or colour")
     stroke: float = Field(0.02, gt=0, le=0.2, description="width of strokes, as a share of the side")
     margin: float = Field(0.05, ge=0, lt=0.5, description="around strokes, as a share of the side")
 

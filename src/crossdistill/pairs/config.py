@@ -19,7 +19,7 @@ class SplitConfig(BaseModel):
 
     val: float = Field(0.1, ge=0, lt=1, description="fraction held out for monitoring")
     test: float = Field(0.2, gt=0, lt=1, description="fraction held out for the results")
-    seed: int = 0
+    seed: int = Field(0, description="of the division")
 
     @model_validator(mode="after")
     def _leaves_some(self) -> Self:

@@ -33,11 +33,11 @@ class TrainConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    epochs: int = Field(40, ge=1)
+    epochs: int = Field(40, ge=1, description="passes over the training pairs")
     batch_size: int = Field(256, ge=2, description="items that one loss compares, over all processes together")
     accumulate: int = Field(1, ge=1, description="batches whose gradients are added up before each step")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
-    weight_decay: float = Field(0.05, ge=0)
+    weight_decay: float = Field(0.05, ge=0, description="of AdamW")
     layer_decay: float | None = Field(
         None, gt=0, le=1, description="the backbone's layers learn slower towards the input, by this factor a layer"
     )
@@ -63,7 +63,7 @@ class TrainConfig(BaseModel):
     )
     keep: Literal["last", "best"] = Field("last", description="best: the weights of the best held-out retrieval")
     nonfinite_limit: int = Field(10, ge=1, description="steps in a row without a finite gradient that end the run")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of everything that is drawn: weights, order, augmentation")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
     workers: int = Field(0, ge=0, description="processes that prepare batches; 0 prepares them in between")
     read_timeout: float = Field(300, gt=0, description="seconds after which reading one item is given up")
@@ -110,7 +110,7 @@ class ViewsConfig(BaseModel):
 class PretrainConfig(TrainConfig):
     """Stage 1: contrastive pretraining of a source encoder on unlabelled source items."""
 
-    backbone: str = "resnet18"
-    epochs: int = Field(100, ge=1)
-    temperature: float = Field(0.2, gt=0)
+    backbone: str = Field("resnet18", description="timm name")
+    epochs: int = Field(100, ge=1, description="passes over the training sources")
+    temperature: float = Field(0.2, gt=0, description="of InfoNCE between two views of an item")
     projection: int = Field(128, ge=2, description="width of the projection that is thrown away afterwards")

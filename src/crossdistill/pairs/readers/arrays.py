@@ -33,7 +33,7 @@ class ArraysConfig(BaseModel):
     source: str | None = Field(None, description="name of the source items, such as images")
     target: str | None = Field(None, description="name of the target items")
     label: str | None = Field(None, description="name of the labels: text or whole numbers; empty text is no label")
-    group: str | None = None
+    group: str | None = Field(None, description="name of the groups: text or whole numbers")
     split: str | None = Field(None, description="name of the splits: train, val, test")
     mask: str | None = Field(None, description="name of the dense labels")
     channels_first: bool = Field(False, description="whether items are (C, H, W) instead of (H, W, C)")

@@ -129,13 +129,13 @@ class HubConfig(BaseModel):
 
     path: str = Field(description="folder, or name on the hub")
     name: str | None = Field(None, description="configuration of the data set")
-    revision: str | None = None
+    revision: str | None = Field(None, description="of the data set on the hub: a branch, tag or commit")
     split: str | None = Field(None, description="use this split alone, and divide it; default: all, as they are")
     source: str | None = Field(None, description="column of the source items")
     target: str | None = Field(None, description="column of the target items")
-    label: str | None = None
-    group: str | None = None
-    mask: str | None = None
+    label: str | None = Field(None, description="column of the labels")
+    group: str | None = Field(None, description="column of the groups")
+    mask: str | None = Field(None, description="column of the dense labels")
 
     def resolved(self, base: Path) -> Self:
         """The same with an absolute path where the data set is a folder."""
