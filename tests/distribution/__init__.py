@@ -1,0 +1,1 @@
+"""What is sent to a package index: the source distribution and the wheel."""
