@@ -1,0 +1,309 @@
+"""An index: embeddings of items of one modality, which answers queries of either with the nearest of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from crossdistill.bank.locks import locked
+from crossdistill.errors import ConfigError, RunFolderError
+from crossdistill.files import storage_errors
+from crossdistill.pairs import Side
+from crossdistill.pipeline import CrossModalModel
+from crossdistill.search import graph as graphs
+from crossdistill.search import storage
+from crossdistill.search.changes import Change, finish, write_change
+from crossdistill.search.description import Description, Kind, describe, marks, read_description
+from crossdistill.search.exact import Vectors, nearest
+from crossdistill.search.graph import Graph
+from crossdistill.search.rows import CONTENT, ID, make_table, metadata_of, no_rows
+from crossdistill.search.storage import State
+
+_UNIT = 1e-3  # by which the length of a vector may differ from 1
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An item that was found.
+
+    Attributes:
+        id: of the item.
+        row: of it in the index.
+        score: cosine similarity to the query.
+        metadata: the item's, by column.
+    """
+
+    id: str
+    row: int
+    score: float
+    metadata: dict[str, Any]
+
+
+class Index:
+    """See :meth:`create` and :meth:`open`.
+
+    Attributes:
+        folder: where it is; None in memory.
+    """
+
+    def __init__(self, folder: Path | None, state: State) -> None:
+        self.folder = folder
+        self._state = state
+        self._lock = RLock()
+
+    @classmethod
+    def create(
+        cls, folder: Path | None, model: CrossModalModel, modality: Side, kind: Kind = "auto", *,
+        half_built: bool = False,
+    ) -> Index:  # fmt: skip
+        """An index without items.
+
+        Args:
+            folder: a new or empty one; None: in memory.
+            model: whose embeddings it will have.
+            modality: of the items, source or target.
+            kind: ``exact``, ``hnsw`` (approximate), or ``auto``: exact up to 200,000 items.
+            half_built: it answers no query before :meth:`finish`.
+
+        Raises:
+            ConfigError: there is no such modality or kind.
+            RunFolderError: the run keeps no encoder of that modality.
+            MissingDependencyError: ``hnsw`` without usearch.
+            StorageError: the folder holds something, or cannot be written.
+        """
+        if kind not in ("auto", "exact", "hnsw"):
+            raise ConfigError("Unknown kind of index.", expected="auto, exact or hnsw", received=repr(kind))
+        if kind == "hnsw":
+            graphs.usearch()
+        description = describe(model, modality, kind).with_(half_built=half_built)
+        if folder is not None:
+            storage.create(folder, description)
+        return cls(folder, State(description, np.empty((0, description.width), np.float32), no_rows(), None))
+
+    @classmethod
+    def open(cls, folder: Path, *, check: bool = True) -> Index:
+        """The index in a folder.
+
+        Args:
+            folder: of it.
+            check: compare every file with its checksum, which reads all of them.
+
+        Raises:
+            RunFolderError: there is none, or it is damaged or of a later format.
+            MissingDependencyError: it is approximate, and usearch is not installed.
+        """
+        return cls(folder, storage.read(folder, check=check))
+
+    @property
+    def description(self) -> Description:
+        """What its ``index.json`` says."""
+        return self._state.description
+
+    @property
+    def modality(self) -> Side:
+        """Of its items."""
+        return self.description.modality
+
+    @property
+    def width(self) -> int:
+        """Of a vector."""
+        return self.description.width
+
+    @property
+    def vectors(self) -> Vectors:
+        """All of them, ``(N, d)``, unit length, by row: the mapped file itself, not to be written to."""
+        return self._state.vectors
+
+    @property
+    def ids(self) -> list[str]:
+        """Of all rows, in order."""
+        found: list[str] = self._state.table[ID].to_pylist()
+        return found
+
+    @property
+    def graph(self) -> Graph | None:
+        """What an approximate search goes by; None where all is searched exactly."""
+        return self._state.graph
+
+    def __len__(self) -> int:
+        return len(self._state.vectors)
+
+    def check(self, model: CrossModalModel) -> None:
+        """Makes sure that its embeddings are of the model's encoders.
+
+        Raises:
+            RunFolderError: they are of others, so no answer would mean anything.
+        """
+        present, wanted = self.description.encoders, marks(model)
+        for side in present:
+            if side not in wanted and side != self.modality:
+                continue  # the run has not kept its teacher, and nothing of it is in here
+            mark = wanted.get(side)
+            if mark is None or mark != present[side]:
+                changed = "none" if mark is None else f"{mark.weights_hash[:12]} ({mark.origin})"
+                same = mark is not None and mark.weights_hash == present[side].weights_hash
+                raise RunFolderError(
+                    f"The index was made by another {side} encoder than the run has.",
+                    where=self.folder or model.folder.root,
+                    expected=f"weights {present[side].weights_hash[:12]} ({present[side].origin})",
+                    received="the same weights after other preprocessing" if same else f"weights {changed}",
+                    fix="build the index anew with this run, or name the run that made it (--run)",
+                )  # fmt: skip
+
+    def holds(self, ids: Sequence[str], contents: Sequence[str]) -> NDArray[np.bool_]:
+        """Whether it has these ids with these contents, ``(n,)``; what :meth:`add` would leave as it is."""
+        _, same = _known(self._state, ids, contents)
+        return same
+
+    def add(
+        self, vectors: Vectors, ids: Sequence[str], metadata: pa.Table | None = None,
+        contents: Sequence[str] | None = None,
+    ) -> int:  # fmt: skip
+        """Adds items; on a disk all of them or, where it fails or is killed, none.
+
+        An id that is there with the same content is left as it is, its metadata included; one with another content is
+        replaced, and keeps its row.
+
+        Args:
+            vectors: ``(n, d)``, unit length.
+            ids: of the items, each once.
+            metadata: as many rows.
+            contents: hashes of the items' bytes; by default those of the vectors' bytes.
+
+        Returns:
+            How many items are new or replaced.
+
+        Raises:
+            ConfigError: vectors of another width, not finite or not of unit length, or ids or metadata that do not fit.
+            RunFolderError, StorageError: of an index on a disk.
+        """
+        vectors = _unit(vectors, self.width, "vectors")
+        if contents is None:
+            contents = [f"vector:{hashlib.blake2b(each.tobytes(), digest_size=12).hexdigest()}" for each in vectors]
+        table = make_table(ids, contents, metadata)
+        if len(table) != len(vectors):
+            raise ConfigError("There are not as many ids as vectors.", expected=len(vectors), received=len(table))
+        with self._changing() as state:
+            rows, same = _known(state, ids, contents)
+            new, other = rows < 0, (rows >= 0) & ~same
+            change = Change(
+                vectors[new], table.filter(pa.array(new)), rows[other], vectors[other], table.filter(pa.array(other))
+            )
+            if change.size:
+                self._change(state, change)
+        return change.size
+
+    def finish(self) -> None:
+        """Ends a build that began ``half_built``."""
+        with self._changing() as state:
+            if self.folder is None:
+                self._state = State(state.description.with_(half_built=False), state.vectors, state.table, state.graph)
+            else:
+                finish(self.folder, state.description)
+                self._state = storage.read(self.folder, check=False)
+
+    def query(self, vectors: Vectors, k: int) -> list[list[Hit]]:
+        """The nearest items of each query.
+
+        Args:
+            vectors: ``(Q, d)``, unit length, of either modality.
+            k: how many; where the index has fewer items, all of them.
+
+        Returns:
+            For each query its hits, the most similar first; equal similarities by row.
+
+        Raises:
+            ConfigError: vectors of another width, not finite or not of unit length, or ``k`` below 1.
+            RunFolderError: the index is half built.
+        """
+        state = self._state
+        if k < 1:
+            raise ConfigError("Nothing is asked for.", where="k", expected="at least 1", received=k)
+        if state.description.half_built:
+            raise RunFolderError(
+                "The index is half built.", where=self.folder, fix="run the same crossdistill index build again"
+            )
+        vectors = _unit(vectors, self.width, "queries")
+        search = nearest if state.graph is None else state.graph.nearest
+        rows, scores = search(vectors, state.vectors, k)
+        unique, place = np.unique(rows, return_inverse=True)
+        about = metadata_of(state.table, unique.tolist())
+        hits = [
+            Hit(about[number][0], row, score, about[number][1])
+            for number, row, score in zip(place.ravel().tolist(), rows.ravel().tolist(), scores.ravel().tolist(),
+                                          strict=True)
+        ]  # fmt: skip
+        found = rows.shape[1]
+        return [hits[query * found : (query + 1) * found] for query in range(len(rows))]
+
+    @contextmanager
+    def _changing(self) -> Iterator[State]:
+        """The state of this moment, which no other process or thread changes meanwhile."""
+        with self._lock:
+            if self.folder is None:
+                yield self._state
+                return
+            with storage_errors(self.folder), locked(self.folder / storage.LOCK):
+                if read_description(self.folder) != self._state.description:
+                    self._state = storage.read(self.folder, check=False)
+                yield self._state
+
+    def _change(self, state: State, change: Change) -> None:
+        if self.folder is not None:
+            write_change(self.folder, state, change)
+            self._state = storage.read(self.folder, check=False)
+            return
+        vectors = np.concatenate([state.vectors, change.vectors])
+        vectors[change.rows] = change.other_vectors
+        graph = state.graph
+        if graphs.wanted(state.description.kind, len(vectors)):
+            present = 0 if graph is None else graph.rows
+            outdated = np.empty(0, np.int64) if graph is None else graph.outdated
+            outdated = np.union1d(outdated, change.rows[change.rows < present])
+            if graphs.too_much_is_lacking(len(vectors), present, len(outdated)):
+                graph = Graph(graphs.grown(vectors, None), np.empty(0, np.int64))
+            elif graph is not None:
+                graph = Graph(graph.inner, outdated)
+        self._state = State(state.description, vectors, change.of_table(state.table), graph)
+
+
+def _known(state: State, ids: Sequence[str], contents: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """For each id its row, -1 without one, and whether its content is the same, ``(n,)`` each."""
+    places = pc.index_in(pa.array(ids, pa.string()), value_set=state.table[ID])
+    rows = pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    present = (
+        state.table[CONTENT].take(pa.array(np.maximum(rows, 0))).to_pylist() if len(state.table) else [""] * len(rows)
+    )
+    same = np.array(
+        [row >= 0 and old == new for row, old, new in zip(rows, present, contents, strict=True)], dtype=bool
+    )
+    return rows, same
+
+
+def _unit(vectors: Vectors, width: int, what: str) -> Vectors:
+    """Checked ``(n, width)`` float32."""
+    found = np.ascontiguousarray(vectors, dtype=np.float32)
+    if found.ndim != 2 or found.shape[1] != width:
+        raise ConfigError(
+            "Vectors have another shape than those of the index.", where=what, expected=f"(n, {width})",
+            received=tuple(found.shape),
+        )  # fmt: skip
+    lengths = np.sqrt(np.einsum("ij,ij->i", found, found, dtype=np.float64))
+    wrong = ~(np.abs(lengths - 1) <= _UNIT)  # also of what is not finite
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise ConfigError(
+            "A vector is not of unit length.", where=f"{what}, row {first}", expected="finite values, length 1",
+            received=f"length {lengths[first]:.4g}", fix="take them from CrossModalModel.embed, or normalise them",
+        )  # fmt: skip
+    return found

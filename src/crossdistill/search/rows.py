@@ -1,0 +1,95 @@
+"""Ids and metadata of an index's rows, as Arrow tables: a column ``_id``, one ``_content``, and those of the user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from crossdistill.errors import ConfigError
+
+ID, CONTENT = "_id", "_content"
+_OURS = pa.schema([(ID, pa.string()), (CONTENT, pa.string())])
+
+
+def no_rows() -> pa.Table:
+    """The table of an index without rows."""
+    return _OURS.empty_table()
+
+
+def make_table(ids: Sequence[str], contents: Sequence[str], metadata: pa.Table | None) -> pa.Table:
+    """The table of some rows.
+
+    Args:
+        ids: of the rows.
+        contents: by what another content under the same id is told; empty where nobody knows.
+        metadata: as many rows; any columns but ``_id`` and ``_content``.
+
+    Raises:
+        ConfigError: the lengths differ, an id stands there twice or is empty, or a column has a name of ours or a type
+            that Parquet and JSON do not share.
+    """
+    seen: set[str] = set()
+    for each in ids:
+        if not each or each in seen:
+            raise ConfigError(
+                "An id is empty." if not each else "An id stands there twice.", where="ids", received=repr(each),
+                expected="one id for each item, each another",
+            )  # fmt: skip
+        seen.add(each)
+    if len(contents) != len(ids) or (metadata is not None and len(metadata) != len(ids)):
+        received = len(contents) if metadata is None or len(metadata) == len(ids) else len(metadata)
+        raise ConfigError("Ids and metadata are not of the same length.", expected=len(ids), received=received)
+    table = pa.table([pa.array(ids, pa.string()), pa.array(contents, pa.string())], schema=_OURS)
+    for name in [] if metadata is None else metadata.column_names:
+        if name in table.column_names:
+            raise ConfigError(
+                "A column of the metadata cannot have this name.", where="metadata", received=name,
+                expected=f"any but {ID} and {CONTENT}, and each once", fix="rename the column",
+            )  # fmt: skip
+        column = metadata[name]
+        if pa.types.is_dictionary(column.type):  # parts would each have their own
+            column = column.cast(column.type.value_type)
+        table = table.append_column(name, column)
+    return table.replace_schema_metadata(None)
+
+
+def joined(first: pa.Table, second: pa.Table) -> pa.Table:
+    """Two tables below each other; a column that one of them lacks is empty there.
+
+    Raises:
+        ConfigError: they have a column of two types that have no type in common.
+    """
+    try:
+        return pa.concat_tables([first, second], promote_options="permissive")
+    except pa.ArrowException as error:
+        # Told of a type by its number inside of Arrow: find out which column it is.
+        for name in set(first.column_names) & set(second.column_names):
+            types = first.schema.field(name).type, second.schema.field(name).type
+            try:
+                pa.unify_schemas([pa.schema([(name, kind)]) for kind in types], promote_options="permissive")
+            except pa.ArrowException:
+                raise ConfigError(
+                    "A column of the metadata has another type than in the index.", where=f"metadata, column {name}",
+                    expected=types[0], received=types[1], fix="give the column that type, or another name",
+                ) from error  # fmt: skip
+        raise
+
+
+def replaced(table: pa.Table, rows: NDArray[np.int64], others: pa.Table) -> pa.Table:
+    """The table with other content in some rows: row ``rows[i]`` becomes row ``i`` of ``others``."""
+    everything = joined(table, others)
+    order = np.arange(len(table))
+    order[rows] = len(table) + np.arange(len(others))
+    return everything.take(pa.array(order))
+
+
+def metadata_of(table: pa.Table, rows: Sequence[int]) -> list[tuple[str, dict[str, Any]]]:
+    """Id and metadata of some rows, as Python's own values."""
+    return [
+        (record.pop(ID), {name: value for name, value in record.items() if name != CONTENT})
+        for record in table.take(pa.array(rows, pa.int64())).to_pylist()
+    ]
