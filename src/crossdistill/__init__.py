@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from crossdistill.encoders import Encoder
     from crossdistill.errors import CrossDistillError
+    from crossdistill.hub import from_pretrained
     from crossdistill.pairs import Pairs, open_pairs
     from crossdistill.pipeline import CrossModalModel, RunConfig, evaluate, load, run
 
@@ -23,14 +24,15 @@ _PLACES = {
     "Pairs": "pairs",
     "RunConfig": "pipeline",
     "evaluate": "pipeline",
+    "from_pretrained": "hub",
     "load": "pipeline",
     "open_pairs": "pairs",
     "run": "pipeline",
 }
 
 __all__ = [
-    "CrossDistillError", "CrossModalModel", "Encoder", "Pairs", "RunConfig", "__version__", "evaluate", "load",
-    "open_pairs", "run",
+    "CrossDistillError", "CrossModalModel", "Encoder", "Pairs", "RunConfig", "__version__", "evaluate",
+    "from_pretrained", "load", "open_pairs", "run",
 ]  # fmt: skip
 
 

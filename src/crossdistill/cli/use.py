@@ -122,12 +122,15 @@ def publish(
     run: RunPath,
     out: Annotated[Path, typer.Option(help="The folder to write, in the layout of the Hugging Face Hub.")],
     licence: Annotated[str | None, typer.Option(help="Of the weights, such as apache-2.0; for the model card.")] = None,
+    teacher: Annotated[bool, typer.Option(help="Whether the teacher goes along.")] = True,
     push: Annotated[str | None, typer.Option(help="A repository NAME/MODEL to upload the folder to.")] = None,
+    public: Annotated[bool, typer.Option("--public", help="With --push: a new repository is open to all.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --push: do not ask.")] = False,
 ) -> None:
     """Write a run's encoders with a model card made from its results."""
     from crossdistill.cli.publish import publish_run
 
-    publish_run(run, out, licence, push)
+    publish_run(run, out, licence, push, teacher=teacher, public=public, agreed=yes)
 
 
 def doctor(as_json: AsJson = False) -> None:

@@ -1,1 +1,6 @@
-"""To be written."""
+"""Models in the layout of the Hugging Face Hub: written with a model card, read back, uploaded."""
+
+from crossdistill.hub.download import from_pretrained
+from crossdistill.hub.saving import save_pretrained
+
+__all__ = ["from_pretrained", "save_pretrained"]

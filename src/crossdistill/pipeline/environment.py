@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from crossdistill import __version__, ranks
+from crossdistill import ranks
 from crossdistill.files import read_json, write_json
 from crossdistill.pipeline.folder import RunFolder
 
@@ -28,7 +28,7 @@ def describe_environment() -> dict[str, Any]:
         except PackageNotFoundError:
             packages[name] = "unknown"
     return {
-        "crossdistill": __version__,
+        "crossdistill": version("crossdistill"),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "packages": packages,

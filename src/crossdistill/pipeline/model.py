@@ -1,10 +1,11 @@
-"""A finished run as an object: embeds items of either modality into the shared space."""
+"""A finished run, or a published model, as an object: embeds items of either modality into the shared space."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,16 +13,21 @@ from numpy.typing import NDArray
 
 from crossdistill.encoders import Encoder, has_encoder, load_encoder
 from crossdistill.errors import ConfigError, RunFolderError
-from crossdistill.item import MemoryItem
 from crossdistill.pairs import Side
 from crossdistill.pipeline.folder import RunFolder, open_run
+from crossdistill.pipeline.published import is_published, read_index
 from crossdistill.training.loop import choose_device
 
 _BATCH = 64
 
 
 class CrossModalModel:
-    """Teacher and student of a run; see :func:`load`."""
+    """Teacher and student of a run; see :func:`load`.
+
+    Attributes:
+        folder: of the run, or of the published model: ``folder.student`` and ``folder.teacher`` are there in both.
+        device: where it computes.
+    """
 
     def __init__(self, folder: RunFolder, encoders: dict[Side, Encoder], device: torch.device) -> None:
         self.folder = folder
@@ -32,6 +38,10 @@ class CrossModalModel:
     def width(self) -> int:
         """Width ``d`` of the shared space."""
         return self.encoder("target").width
+
+    def has(self, modality: Side) -> bool:
+        """Whether there is an encoder of that side: a run may keep no copy of its teacher."""
+        return modality in self._encoders
 
     def encoder(self, modality: Side) -> Encoder:
         """The encoder of the source (teacher) or target (student) modality.
@@ -54,9 +64,9 @@ class CrossModalModel:
         """Embeds items into the shared space.
 
         Args:
-            items: paths, bytes with a name (:class:`~crossdistill.item.MemoryItem`), arrays (for images uint8
-                ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``) or Pillow images, in any mixture. One array
-                of several items ``(N, H, W, C)`` is taken item by item.
+            items: paths, any :class:`~crossdistill.item.Item` (such as :class:`~crossdistill.item.MemoryItem`, bytes
+                with a name), arrays (for images uint8 ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)``) or
+                Pillow images, in any mixture. One array of several items ``(N, H, W, C)`` is taken item by item.
             modality: which encoder to use.
 
         Returns:
@@ -79,11 +89,23 @@ class CrossModalModel:
             found.append(self._embed_batch(encoder, batch))
         return np.concatenate(found) if found else np.empty((0, encoder.width), dtype=np.float32)
 
+    def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
+        """Writes encoders and model card in the layout of the Hugging Face Hub.
+
+        See :func:`crossdistill.hub.save_pretrained` for the options; returns the folder.
+        """
+        return cast(Path, _hub().save_pretrained(self, folder, **options))
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path, **options: Any) -> CrossModalModel:
+        """Opens a published model, see :func:`crossdistill.from_pretrained`."""
+        return cast(CrossModalModel, _hub().from_pretrained(name_or_folder, **options))
+
     @staticmethod
     def _decoded(encoder: Encoder, item: Any) -> torch.Tensor:
         if isinstance(item, (str, Path)):
             return encoder.modality.decode(Path(item))
-        if isinstance(item, MemoryItem):
+        if callable(getattr(item, "read_bytes", None)):  # an Item; arrays and pictures have none
             return encoder.modality.decode(item)
         return encoder.modality.from_array(item)
 
@@ -101,7 +123,7 @@ def load(
     """Opens a finished run for use.
 
     Args:
-        run: the run folder.
+        run: the run folder, or the folder of a published model.
         teacher: for runs whose teacher was a module of your own: an encoder of the same architecture.
         student: likewise.
         device: ``auto``, ``cpu``, ``cuda``, ...
@@ -109,7 +131,11 @@ def load(
     Raises:
         RunFolderError: it is no run folder, or its student is not there yet.
     """
-    folder, _ = open_run(Path(run))
+    if is_published(Path(run)):
+        read_index(Path(run))
+        folder = RunFolder(Path(run))
+    else:
+        folder, _ = open_run(Path(run))
     if not has_encoder(folder.student):
         raise RunFolderError(
             "The run has no student yet.",
@@ -122,6 +148,11 @@ def load(
     elif teacher is not None:
         encoders["source"] = teacher
     return CrossModalModel(folder, encoders, choose_device(device))
+
+
+def _hub() -> Any:
+    """The room that publishes models. It builds upon this one, so it is found when it is asked for."""
+    return importlib.import_module("crossdistill.hub")
 
 
 def _open(place: Path, given: Encoder | None) -> Encoder:
