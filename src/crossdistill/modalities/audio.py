@@ -23,10 +23,10 @@ from crossdistill.modalities.raster import colours
 from crossdistill.npy import read_npy
 
 _LONGEST = 3600.0  # seconds of one file; beyond it a file is broken, or should be cut into clips
-_SILENCE = 1e-10  # power
+SILENCE = 1e-10  # power
 _QUIETEST = 1e-12  # power that loudness is measured down to: -120 dB
 _FULL_SCALE = 0.999  # from which on a sample counts as clipped
-_DECIBELS = 80.0  # below the loudest cell, where the scale ends
+DECIBELS = 80.0  # below the loudest cell, where the scale ends
 
 
 class MelSetting(NamedTuple):
@@ -123,6 +123,11 @@ class Audio(Modality):
         except PairsError as error:
             raise error.at(item) from error
 
+    def read(self, item: Item) -> NDArray[np.float32]:
+        """The sound in mono at the setting's rate, in its own length, ``(samples,)``."""
+        wave, rate = self._read(item)
+        return _resample(wave.mean(axis=1) if wave.ndim == 2 else wave, rate, self.mel.rate)
+
     def from_array(self, array: Any) -> Tensor:
         """A wave ``(samples,)`` or ``(samples, channels)`` at the setting's own rate, floating, within -1..1."""
         return self._spectrogram(self._wave(np.asarray(array)), self.mel.rate)
@@ -158,9 +163,9 @@ class Audio(Modality):
             place = (torch.arange(frames, device=device) - by[:, None]) % frames
             values = values.gather(3, place[:, None, None].expand(-1, 1, bands, -1))
         if change.gain:
-            values = values + change.gain / _DECIBELS * (2 * draws.rand(count, 1, 1, 1, device=device) - 1)
+            values = values + change.gain / DECIBELS * (2 * draws.rand(count, 1, 1, 1, device=device) - 1)
         if change.noise:
-            values = values + change.noise / _DECIBELS * draws.randn_like(values)
+            values = values + change.noise / DECIBELS * draws.randn_like(values)
         for masks, widest, size, axis in (
             (change.time_masks, change.time_width, frames, 3), (change.band_masks, change.band_width, bands, 2),
         ):  # fmt: skip
@@ -239,12 +244,12 @@ class Audio(Modality):
         spectrum = torch.stft(
             clip, mel.window, mel.hop, window=torch.hann_window(mel.window), center=True, return_complex=True
         )
-        power = _filters(mel) @ spectrum.abs().square()
+        power = mel_filters(mel) @ spectrum.abs().square()
         loudest = float(power.max())
-        if loudest <= _SILENCE:
+        if loudest <= SILENCE:
             return torch.zeros_like(power)[None].half()
-        decibels = 10 * torch.log10((power / loudest).clamp(min=10 ** (-_DECIBELS / 10)))
-        return (1 + decibels / _DECIBELS).clamp(0, 1)[None].half()
+        decibels = 10 * torch.log10((power / loudest).clamp(min=10 ** (-DECIBELS / 10)))
+        return (1 + decibels / DECIBELS).clamp(0, 1)[None].half()
 
     def _fit(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
         spare = self.samples - len(wave)
@@ -303,15 +308,15 @@ def _resample(wave: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.f
 
 
 @cache
-def _filters(mel: MelSetting) -> Tensor:
+def mel_filters(mel: MelSetting) -> Tensor:
     """Slaney's triangular filters, ``(mels, window // 2 + 1)``."""
     try:
-        from librosa.filters import mel as mel_filters
+        from librosa.filters import mel as slaney
     except ImportError as error:
         raise MissingDependencyError(
             "Spectrograms need the package librosa.", fix="pip install 'crossdistill[audio]'"
         ) from error
-    return torch.from_numpy(mel_filters(sr=mel.rate, n_fft=mel.window, n_mels=mel.mels, fmin=mel.low, fmax=mel.high))
+    return torch.from_numpy(slaney(sr=mel.rate, n_fft=mel.window, n_mels=mel.mels, fmin=mel.low, fmax=mel.high))
 
 
 MODALITY = Audio

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -81,6 +82,16 @@ class Modality(BaseModel, ABC):
         Raises:
             PairsError: it is missing, unreadable or truncated; the message names it.
         """
+
+    def read(self, item: Item) -> NDArray[Any]:
+        """One item as an array *before* it is brought to size, length and scale: what an exported encoder is given.
+
+        By default what :meth:`decode` makes of it, as nothing is known about the steps before.
+
+        Raises:
+            PairsError: as for :meth:`decode`.
+        """
+        return self.decode(item).numpy()
 
     @property
     @abstractmethod

@@ -87,6 +87,10 @@ class Image(Modality):
                 return self._squared(torch.from_numpy(values).permute(2, 0, 1))
         return self._to_tensor(self._open(item))
 
+    def read(self, item: Item) -> NDArray[np.uint8]:
+        """The picture in its own size, ``(H, W, 3)``; grey ones have three equal channels."""
+        return np.array(self._open(item).convert("RGB"))
+
     @property
     def decoding(self) -> str:
         return self.model_dump_json(exclude={"mean", "std", "augment_with"})

@@ -106,6 +106,14 @@ class Raster(Modality):
         except PairsError as error:
             raise error.at(item) from error
 
+    def read(self, item: Item) -> NDArray[np.float32]:
+        """The values in the modality's unit, ``(H, W, C)``; NaN where nothing was measured."""
+        try:
+            values, valid = self.measured(read_raster(item))
+        except PairsError as error:
+            raise error.at(item) from error
+        return np.where(valid[:, :, None], values, np.float32(np.nan))
+
     def from_array(self, array: Any) -> Tensor:
         values = np.asarray(array)
         if values.ndim not in (2, 3) or 0 in values.shape or values.dtype.kind not in "uif":

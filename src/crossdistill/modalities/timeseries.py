@@ -21,7 +21,7 @@ from crossdistill.modalities.series_augment import TimeSeriesAugment, augment_se
 from crossdistill.modalities.series_file import Column, array_columns, read_columns
 from crossdistill.modalities.series_window import cut, on_a_grid, pad, without_gaps
 
-_DECIBELS = 60.0  # below the loudest, where a spectrogram's scale ends
+DECIBELS = 60.0  # below the loudest, where a spectrogram's scale ends
 _OUTSIDE = 0.9  # share of a channel's samples out of range, from which on the unit must be wrong
 _UNUSED = 1e-4  # share of the range that all samples lie in, below which it must be wrong as well
 
@@ -128,13 +128,17 @@ class TimeSeries(Modality):
         except PairsError as error:
             raise error.at(item) from error
 
+    def read(self, item: Item) -> NDArray[np.float32]:
+        """At most ``samples`` samples of the channels in their unit, on the grid and without gaps, ``(n, C)``."""
+        return self._window(self._read(item), item).astype(np.float32)
+
     def from_array(self, array: Any) -> Tensor:
         """Samples ``(time, channels)``, in the ``layout``."""
         stored = array_columns(np.asarray(array), self._columns, self.stored_columns, self._channels_first)
         return self._represented(self._scaled(self._window(stored)))
 
     def augment(self, batch: Tensor, placement: Tensor | None = None) -> Tensor:
-        decibels = _DECIBELS if self.representation == "spectrogram" else None
+        decibels = DECIBELS if self.representation == "spectrogram" else None
         return augment_series(batch, self.augment_with, decibels)
 
     def contrastive(self) -> Self:
@@ -238,7 +242,7 @@ class TimeSeries(Modality):
         amplitude = spectrum.abs() * 2 / shape.sum()
         amplitude[:, 0] /= 2  # the mean has no second half at negative frequencies
         loudest = float(amplitude.max()) if self.scale == "per_item" else 1.0
-        return (1 + 20 / _DECIBELS * torch.log10((amplitude / max(loudest, 1e-9)).clamp(min=1e-6))).clamp(0, 1).half()
+        return (1 + 20 / DECIBELS * torch.log10((amplitude / max(loudest, 1e-9)).clamp(min=1e-6))).clamp(0, 1).half()
 
 
 MODALITY = TimeSeries

@@ -44,6 +44,10 @@ class Video(Image):
     def decode(self, item: Item) -> Tensor:
         return torch.stack([self._to_tensor(frame) for frame in self._frames(item, self.frames)])
 
+    def read(self, item: Item) -> NDArray[np.uint8]:
+        """The chosen frames in their own size, ``(frames, H, W, 3)``."""
+        return np.stack([np.asarray(frame.convert("RGB")) for frame in self._frames(item, self.frames)])
+
     def from_array(self, array: Any) -> Tensor:
         """Frames ``(T, H, W)``, ``(T, H, W, 1)`` or ``(T, H, W, 3)`` of 8 bits, or a list of pictures of one size."""
         return torch.stack([self._to_tensor(frame) for frame in self._of_array(np.asarray(array), self.frames)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 
 from crossdistill.errors import RunFolderError
@@ -25,7 +26,8 @@ def own_pairs(folder: RunFolder) -> Pairs:
         found = [Unreadable(**each) for each in read_json(folder.skipped)["items"]]
         pairs = skip_unreadable(pairs, found, config.pairs.corrupt_limit)
     if folder.pairs.is_file():
-        recorded = sum(1 for line in folder.pairs.read_text(encoding="utf-8").splitlines() if line) - 1
+        with folder.pairs.open(encoding="utf-8", newline="") as stream:
+            recorded = sum(1 for _ in csv.reader(stream)) - 1
         if recorded != len(pairs):
             raise RunFolderError(
                 "The pairs have changed since this run was made.", where=folder.root,
