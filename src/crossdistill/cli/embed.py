@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from crossdistill.cli.inputs import files_of
 from crossdistill.console import track
 from crossdistill.encoders import describe_encoder
-from crossdistill.errors import ConfigError, PairsError
+from crossdistill.errors import ConfigError
 from crossdistill.files import atomic_path
 from crossdistill.pairs import Side
 from crossdistill.pipeline import load
@@ -30,7 +31,7 @@ def embed_files(run: Path, inputs: Sequence[Path], modality: str, out: Path, dev
         raise ConfigError("The output must be a Parquet file.", where="--out", expected="NAME.parquet", received=out)
     model = load(run, device=device)
     encoder = model.encoder(cast(Side, modality))
-    files = list(_files(inputs))
+    files = list(files_of(inputs))
     place = model.folder.teacher if modality == "source" else model.folder.student
     provenance = {
         "modality": modality,
@@ -52,16 +53,3 @@ def embed_files(run: Path, inputs: Sequence[Path], modality: str, out: Path, dev
             writer.write_table(pa.table([pa.array([str(file) for file in chunk]), column], schema=schema))
             task.advance(len(chunk))
     return len(files), encoder.width
-
-
-def _files(inputs: Sequence[Path]) -> Iterator[Path]:
-    for path in inputs:
-        if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-            if not found:
-                raise PairsError("The folder holds no files.", where=path)
-            yield from found
-        elif path.is_file():
-            yield path
-        else:
-            raise PairsError("An input is missing.", where=path, expected="a file or a folder")

@@ -131,6 +131,11 @@ class Index:
         return found
 
     @property
+    def columns(self) -> list[str]:
+        """Of the metadata."""
+        return [name for name in self._state.table.column_names if name not in (ID, CONTENT)]
+
+    @property
     def graph(self) -> Graph | None:
         """What an approximate search goes by; None where all is searched exactly."""
         return self._state.graph

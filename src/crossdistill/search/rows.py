@@ -44,13 +44,12 @@ def make_table(ids: Sequence[str], contents: Sequence[str], metadata: pa.Table |
         received = len(contents) if metadata is None or len(metadata) == len(ids) else len(metadata)
         raise ConfigError("Ids and metadata are not of the same length.", expected=len(ids), received=received)
     table = pa.table([pa.array(ids, pa.string()), pa.array(contents, pa.string())], schema=_OURS)
-    for name in [] if metadata is None else metadata.column_names:
+    for name, column in () if metadata is None else zip(metadata.column_names, metadata.columns, strict=True):
         if name in table.column_names:
             raise ConfigError(
                 "A column of the metadata cannot have this name.", where="metadata", received=name,
                 expected=f"any but {ID} and {CONTENT}, and each once", fix="rename the column",
             )  # fmt: skip
-        column = metadata[name]
         if pa.types.is_dictionary(column.type):  # parts would each have their own
             column = column.cast(column.type.value_type)
         table = table.append_column(name, column)
