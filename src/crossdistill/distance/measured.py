@@ -45,10 +45,12 @@ class Measured:
         name: what was measured.
         value: the estimate. Estimates without bias scatter to both sides of zero where nothing is there, and are not
             clipped.
-        low: lower end of the interval; for a confidence bound what is certified. high: upper end of the interval.
-        level: confidence level of the interval. interval: how it was made. p_value: of the hypothesis that there is no
-        difference (where higher is farther) or no relation (where lower is);
-            None where there is no test.
+        low: lower end of the interval; for a confidence bound what is certified.
+        high: upper end of the interval.
+        level: confidence level of the interval.
+        interval: how it was made.
+        p_value: of the hypothesis that there is no difference (where higher is farther) or no relation (where lower
+            is); None where there is no test.
         farther: in which direction the value means farther apart; ``neither`` for descriptions of one side.
         items: pairs, or items of both sides together, behind it.
         note: its best-known failure, in a phrase.
