@@ -107,15 +107,21 @@ def export(
     form: Annotated[str, typer.Option("--format", help="onnx, torch-export or safetensors.")],
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     modality: Annotated[str, typer.Option(help="Which encoder: source or target.")] = "target",
+    given: Annotated[
+        str, typer.Option("--input", help="read (the preprocessing is in the graph), decoded, or auto.")
+    ] = "auto",
     int8: Annotated[bool, typer.Option("--int8", help="With onnx: also a dynamically quantised model.")] = False,
     tolerance: Annotated[
         float, typer.Option(min=0, help="Largest difference of unit embeddings from PyTorch's.")
     ] = 1e-4,
+    items: Annotated[
+        list[Path] | None, typer.Option(help="A file or folder to check on; by default the run's own test items.")
+    ] = None,
 ) -> None:
     """Write an encoder for use without crossdistill, and check on real items that it agrees."""
     from crossdistill.cli.export import export_run
 
-    export_run(run, form, out, modality, int8=int8, tolerance=tolerance)
+    export_run(run, form, out, modality, int8=int8, tolerance=tolerance, given=given, items=items or [])
 
 
 def publish(

@@ -1,1 +1,7 @@
-"""To be written."""
+"""Encoders for other programs: ONNX, torch.export and safetensors, checked on real items (docs/deploy.md)."""
+
+from crossdistill.deploy.export import FORMATS, TOLERANCE, Exported, export, export_encoder
+from crossdistill.deploy.graph import OPSET
+from crossdistill.deploy.parity import Parity
+
+__all__ = ["FORMATS", "OPSET", "TOLERANCE", "Exported", "Parity", "export", "export_encoder"]
