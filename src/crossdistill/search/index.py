@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crossdistill.bank.locks import locked
@@ -22,14 +21,12 @@ from crossdistill.pairs import Side
 from crossdistill.pipeline import CrossModalModel
 from crossdistill.search import graph as graphs
 from crossdistill.search import storage
-from crossdistill.search.changes import Change, finish, write_change
+from crossdistill.search.changes import Change, finish, in_memory, write_change
 from crossdistill.search.description import Description, Kind, describe, marks, read_description
-from crossdistill.search.exact import Vectors, nearest
+from crossdistill.search.exact import Vectors, nearest, unit_vectors
 from crossdistill.search.graph import Graph
-from crossdistill.search.rows import CONTENT, ID, make_table, metadata_of, no_rows
+from crossdistill.search.rows import CONTENT, ID, known, make_table, metadata_of, no_rows
 from crossdistill.search.storage import State
-
-_UNIT = 1e-3  # by which the length of a vector may differ from 1
 
 
 @dataclass(frozen=True)
@@ -143,6 +140,10 @@ class Index:
     def __len__(self) -> int:
         return len(self._state.vectors)
 
+    def metadata(self, row: int) -> dict[str, Any]:
+        """Those of one item, by column."""
+        return metadata_of(self._state.table, [row])[0][1]
+
     def check(self, model: CrossModalModel) -> None:
         """Makes sure that its embeddings are of the model's encoders.
 
@@ -167,7 +168,7 @@ class Index:
 
     def holds(self, ids: Sequence[str], contents: Sequence[str]) -> NDArray[np.bool_]:
         """Whether it has these ids with these contents, ``(n,)``; what :meth:`add` would leave as it is."""
-        _, same = _known(self._state, ids, contents)
+        _, same = known(self._state.table, ids, contents)
         return same
 
     def add(
@@ -192,55 +193,60 @@ class Index:
             ConfigError: vectors of another width, not finite or not of unit length, or ids or metadata that do not fit.
             RunFolderError, StorageError: of an index on a disk.
         """
-        vectors = _unit(vectors, self.width, "vectors")
+        vectors = unit_vectors(vectors, self.width, "vectors")
         if contents is None:
             contents = [f"vector:{hashlib.blake2b(each.tobytes(), digest_size=12).hexdigest()}" for each in vectors]
         table = make_table(ids, contents, metadata)
         if len(table) != len(vectors):
             raise ConfigError("There are not as many ids as vectors.", expected=len(vectors), received=len(table))
         with self._changing() as state:
-            rows, same = _known(state, ids, contents)
+            rows, same = known(state.table, ids, contents)
             new, other = rows < 0, (rows >= 0) & ~same
             change = Change(
                 vectors[new], table.filter(pa.array(new)), rows[other], vectors[other], table.filter(pa.array(other))
             )
             if change.size:
-                self._change(state, change)
+                self._state = (
+                    in_memory(state, change) if self.folder is None else write_change(self.folder, state, change)
+                )
         return change.size
 
     def finish(self) -> None:
-        """Ends a build that began ``half_built``."""
+        """Ends a build on a disk that began ``half_built``."""
         with self._changing() as state:
-            if self.folder is None:
-                self._state = State(state.description.with_(half_built=False), state.vectors, state.table, state.graph)
-            else:
-                finish(self.folder, state.description)
-                self._state = storage.read(self.folder, check=False)
+            if self.folder is not None:
+                self._state = finish(self.folder, state)
 
-    def query(self, vectors: Vectors, k: int) -> list[list[Hit]]:
+    def query(self, vectors: Vectors, k: int, *, breadth: int = graphs.BREADTH) -> list[list[Hit]]:
         """The nearest items of each query.
 
         Args:
             vectors: ``(Q, d)``, unit length, of either modality.
             k: how many; where the index has fewer items, all of them.
+            breadth: of an approximate search how many rows it keeps in view; of more it misses fewer and takes longer.
 
         Returns:
             For each query its hits, the most similar first; equal similarities by row.
 
         Raises:
-            ConfigError: vectors of another width, not finite or not of unit length, or ``k`` below 1.
+            ConfigError: vectors of another width, not finite or not of unit length, or ``k`` or ``breadth`` below 1.
             RunFolderError: the index is half built.
         """
         state = self._state
-        if k < 1:
-            raise ConfigError("Nothing is asked for.", where="k", expected="at least 1", received=k)
+        for name, value in (("k", k), ("breadth", breadth)):
+            if value < 1:
+                raise ConfigError(
+                    "A search has to look for something.", where=name, expected="at least 1", received=value
+                )
         if state.description.half_built:
             raise RunFolderError(
                 "The index is half built.", where=self.folder, fix="run the same crossdistill index build again"
             )
-        vectors = _unit(vectors, self.width, "queries")
-        search = nearest if state.graph is None else state.graph.nearest
-        rows, scores = search(vectors, state.vectors, k)
+        vectors = unit_vectors(vectors, self.width, "queries")
+        if state.graph is None:
+            rows, scores = nearest(vectors, state.vectors, k)
+        else:
+            rows, scores = state.graph.nearest(vectors, state.vectors, k, breadth)
         unique, place = np.unique(rows, return_inverse=True)
         about = metadata_of(state.table, unique.tolist())
         hits = [
@@ -262,53 +268,3 @@ class Index:
                 if read_description(self.folder) != self._state.description:
                     self._state = storage.read(self.folder, check=False)
                 yield self._state
-
-    def _change(self, state: State, change: Change) -> None:
-        if self.folder is not None:
-            write_change(self.folder, state, change)
-            self._state = storage.read(self.folder, check=False)
-            return
-        vectors = np.concatenate([state.vectors, change.vectors])
-        vectors[change.rows] = change.other_vectors
-        graph = state.graph
-        if graphs.wanted(state.description.kind, len(vectors)):
-            present = 0 if graph is None else graph.rows
-            outdated = np.empty(0, np.int64) if graph is None else graph.outdated
-            outdated = np.union1d(outdated, change.rows[change.rows < present])
-            if graphs.too_much_is_lacking(len(vectors), present, len(outdated)):
-                graph = Graph(graphs.grown(vectors, None), np.empty(0, np.int64))
-            elif graph is not None:
-                graph = Graph(graph.inner, outdated)
-        self._state = State(state.description, vectors, change.of_table(state.table), graph)
-
-
-def _known(state: State, ids: Sequence[str], contents: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """For each id its row, -1 without one, and whether its content is the same, ``(n,)`` each."""
-    places = pc.index_in(pa.array(ids, pa.string()), value_set=state.table[ID])
-    rows = pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64)
-    present = (
-        state.table[CONTENT].take(pa.array(np.maximum(rows, 0))).to_pylist() if len(state.table) else [""] * len(rows)
-    )
-    same = np.array(
-        [row >= 0 and old == new for row, old, new in zip(rows, present, contents, strict=True)], dtype=bool
-    )
-    return rows, same
-
-
-def _unit(vectors: Vectors, width: int, what: str) -> Vectors:
-    """Checked ``(n, width)`` float32."""
-    found = np.ascontiguousarray(vectors, dtype=np.float32)
-    if found.ndim != 2 or found.shape[1] != width:
-        raise ConfigError(
-            "Vectors have another shape than those of the index.", where=what, expected=f"(n, {width})",
-            received=tuple(found.shape),
-        )  # fmt: skip
-    lengths = np.sqrt(np.einsum("ij,ij->i", found, found, dtype=np.float64))
-    wrong = ~(np.abs(lengths - 1) <= _UNIT)  # also of what is not finite
-    if wrong.any():
-        first = int(wrong.argmax())
-        raise ConfigError(
-            "A vector is not of unit length.", where=f"{what}, row {first}", expected="finite values, length 1",
-            received=f"length {lengths[first]:.4g}", fix="take them from CrossModalModel.embed, or normalise them",
-        )  # fmt: skip
-    return found

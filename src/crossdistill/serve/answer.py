@@ -1,0 +1,210 @@
+"""What a query is told: a typed answer, made from a vector alone."""
+
+from __future__ import annotations
+
+from typing import Literal
+from urllib.parse import quote
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from crossdistill.evaluation.probes import Vectors
+from crossdistill.pairs import Side
+from crossdistill.serve.certainty import LOOKED_AT, Familiarity, label_features, retrieval_features
+from crossdistill.serve.gallery import Shelf
+from crossdistill.serve.student import Student, other
+
+_LABELS = 5  # likeliest ones that are told
+
+
+class Found(BaseModel):
+    """One item that was found."""
+
+    id: str = Field(description="As the run's pairs, the gallery's folder or the index name it.")
+    position: int = Field(description="Its place in what is searched, for its picture and sound.")
+    similarity: float = Field(description="Cosine of the angle between its embedding and the query's, -1 to 1.")
+    label: str | None = Field(description="Its class, where it is known.")
+    split: str | None = Field(description="The split of one of the run's own items: train, val or test.")
+    picture: str = Field(description="Address of a small WebP picture.")
+    sound: str | None = Field(description="Address of an OGG file, for what can be heard.")
+
+
+class LabelGuess(BaseModel):
+    """A class and what the classifier gives for it."""
+
+    label: str
+    probability: float = Field(description="The classifier's own, not calibrated; see `certainty.label`.")
+
+
+class Place(BaseModel):
+    """A place on the map of the source items, 0 to 1 from its left and its top."""
+
+    x: float
+    y: float
+
+
+class Sure(BaseModel):
+    """A probability that was measured on held-out items, or the reason why there is none."""
+
+    probability: float | None = Field(description="Of being right; null where it cannot be said.")
+    cases: int = Field(description="Held-out items that it was measured on.")
+    informative: bool = Field(
+        description="Whether scores told right from wrong on items left out; if not, this is the plain rate."
+    )
+    error: float | None = Field(description="Mean distance between probability and frequency on items left out.")
+    meaning: str = Field(description="One sentence.")
+
+
+class Certainty(BaseModel):
+    """How sure the model is, by what such scores were worth on the run's own held-out items."""
+
+    verdict: Literal["sure", "unsure", "strange", "unknown"] = Field(
+        description="strange: the query is unlike all of training, so that the rest says little."
+    )
+    summary: str = Field(description="One sentence.")
+    label: Sure = Field(description="That the likeliest label is right.")
+    partner: Sure = Field(description="That the query's own partner is among the nearest of the other modality.")
+    familiarity: float | None = Field(
+        description="Share of held-out items of its modality that are no nearer to a training item than the query."
+    )
+
+
+class Answer(BaseModel):
+    """All that is told about a query."""
+
+    run: str = Field(description="Id of the run's student that was asked.")
+    objective: str = Field(description="What it was distilled with.")
+    modality: Side = Field(description="What the query was: source or target.")
+    nearest: list[Found] = Field(description="Of the other modality: source items, where the query is a target.")
+    nearest_own: list[Found] = Field(description="Of the query's own modality.")
+    labels: list[LabelGuess] = Field(description="The likeliest, best first; empty where the run has no labels.")
+    certainty: Certainty
+    place: Place | None = Field(description="On the map of source items; null where these are too few for a map.")
+    anchors: list[Place] = Field(description="The nearest items on the map, which decide the place.")
+
+
+def answer(student: Student, vector: Vectors, side: Side, k: int) -> Answer:
+    """What a student says about a query.
+
+    Args:
+        student: of a run.
+        vector: the query's embedding, ``(d,)``, unit length.
+        side: the query's modality.
+        k: how many of the nearest of each modality.
+    """
+    query = vector[None].astype(np.float32)
+    across, own = student.shelf(other(side)), student.shelf(side)
+    rows, similarity = across.nearest(query, max(k, LOOKED_AT))
+    labels = _labels(student, query, side)
+    placed = student.map.place(query[0])
+    return Answer(
+        run=student.id, objective=student.objective, modality=side,
+        nearest=_found(student, across, rows[0, :k], similarity[0, :k]),
+        nearest_own=_found(student, own, *(each[0] for each in own.nearest(query, k))),
+        labels=labels[:_LABELS],
+        certainty=_certainty(student, query, side, k, similarity),
+        place=None if placed is None else Place(x=round(placed[0].x, 4), y=round(placed[0].y, 4)),
+        anchors=[] if placed is None else [Place(x=round(each.x, 4), y=round(each.y, 4)) for each in placed[1]],
+    )  # fmt: skip
+
+
+def address(student: Student, shelf: Shelf, position: int, what: str) -> str:
+    """Where the picture or the sound of an item is, on this server."""
+    return f"/api/v1/runs/{quote(student.id)}/{shelf.gallery.side}/{position}/{what}"
+
+
+def _found(student: Student, shelf: Shelf, rows: np.ndarray, similarity: np.ndarray) -> list[Found]:
+    found = []
+    audible = shelf.gallery.modality.modality == "audio"
+    for row, score in zip(rows.tolist(), similarity.tolist(), strict=True):
+        entry = shelf.gallery.entries[row]
+        found.append(
+            Found(
+                id=entry.id,
+                position=row,
+                similarity=round(score, 5),
+                label=entry.label,
+                split=entry.split,
+                picture=address(student, shelf, row, "picture"),
+                sound=address(student, shelf, row, "sound") if audible else None,
+            )  # fmt: skip
+        )
+    return found
+
+
+def _labels(student: Student, query: Vectors, side: Side) -> list[LabelGuess]:
+    if student.labeller is None:
+        return []
+    values = student.labeller.probabilities(query, side)[0]
+    order = np.argsort(-values, kind="stable")
+    return [LabelGuess(label=student.labeller.classes[i], probability=round(float(values[i]), 5)) for i in order]
+
+
+def _certainty(student: Student, query: Vectors, side: Side, k: int, similarity: Vectors) -> Certainty:
+    label, partner = _label_sure(student, query, side), _partner_sure(student, side, k, similarity)
+    trained = student.own[side].vectors[student.trained[side]]
+    nearest = float((trained @ query[0]).max()) if len(trained) else None
+    share = None if nearest is None else student.familiarity[side].share(nearest)
+    main = label if label.probability is not None else partner
+    if Familiarity.strange(share):
+        verdict, summary = "strange", (
+            f"Unlike anything in training: {1 - (share or 0):.0%} of held-out items are nearer to a training item. "
+            "What follows says little."
+        )  # fmt: skip
+    elif main.probability is None:
+        verdict, summary = "unknown", "Too little is held out in this run to say how sure the model is."
+    else:
+        what = "the label" if main is label else f"its own partner among the {k} nearest"
+        verdict = "sure" if main.probability >= 0.7 else "unsure"
+        summary = (
+            f"{main.probability:.0%} that {what} is right." if main is label else f"{main.probability:.0%} for {what}."
+        )
+    return Certainty(
+        verdict=verdict, summary=summary, label=label, partner=partner,
+        familiarity=None if share is None else round(share, 4),
+    )  # fmt: skip
+
+
+def _label_sure(student: Student, query: Vectors, side: Side) -> Sure:
+    if student.labeller is None:
+        return _unknown("The run has no labelled source items of two classes.")
+    calibration = student.labeller.calibrations[side]
+    if calibration is None:
+        return _unknown("Too few labelled items are held out in this run to say.")
+    probability = calibration.probability(label_features(student.labeller.probabilities(query, side))[0])
+    return Sure(
+        probability=round(probability, 4), cases=calibration.cases, informative=calibration.informative,
+        error=round(calibration.error, 4),
+        meaning=(
+            f"Of the run's {calibration.cases} labelled held-out items, those with class probabilities like these had "
+            "the right label this often."
+            if calibration.informative else
+            f"So many of the run's {calibration.cases} labelled held-out items had the right label; class "
+            "probabilities did not tell which."
+        ),
+    )  # fmt: skip
+
+
+def _partner_sure(student: Student, side: Side, k: int, similarity: Vectors) -> Sure:
+    if not student.shelf(other(side)).gallery.own:
+        return _unknown("In a gallery of your own no partners are known, so nothing was measured.")
+    calibration = student.partners[side].within(k)
+    if calibration is None:
+        return _unknown("Too few pairs are held out in this run to say.")
+    probability = calibration.probability(retrieval_features(similarity[:, :LOOKED_AT])[0])
+    among = f"among the {k} nearest of {len(student.shelf(other(side)).gallery):,}"
+    return Sure(
+        probability=round(probability, 4), cases=calibration.cases, informative=calibration.informative,
+        error=round(calibration.error, 4),
+        meaning=(
+            f"Of the run's {calibration.cases} held-out pairs, those with similarities like these had their partner "
+            f"{among} this often."
+            if calibration.informative else
+            f"So many of the run's {calibration.cases} held-out pairs had their partner {among}; similarities did not "
+            "tell which."
+        ),
+    )  # fmt: skip
+
+
+def _unknown(reason: str) -> Sure:
+    return Sure(probability=None, cases=0, informative=False, error=None, meaning=reason)

@@ -1,0 +1,33 @@
+"""The teacher's embeddings of a run's own source items, from its bank: what was computed once is not computed again."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from crossdistill.bank import open_bank
+from crossdistill.encoders import Teacher
+from crossdistill.errors import RunFolderError
+from crossdistill.evaluation.probes import Vectors, unit
+from crossdistill.pipeline import CrossModalModel, RunConfig
+from crossdistill.serve.gallery import Gallery
+
+
+def banked(model: CrossModalModel, config: RunConfig, gallery: Gallery) -> Vectors | None:
+    """The vectors ``(N, d)`` of a gallery's source items, unit length.
+
+    None where the run has no bank any more, or one of another teacher, or one that lacks items.
+    """
+    teacher = copy.deepcopy(model.encoder("source")).cpu()
+    centre = teacher.offset.clone()
+    teacher.offset.zero_()  # a bank holds embeddings that are not centred
+    items = [entry.item for entry in (gallery.entries[row] for row in range(len(gallery))) if entry.item is not None]
+    try:
+        bank = open_bank(config.bank.folder or model.folder.bank)
+        if bank.packed.description.key != Teacher(teacher, torch.device("cpu")).fingerprint():
+            return None
+        found = bank.of(items)
+    except (RunFolderError, OSError):
+        return None
+    return unit((found - centre).numpy())

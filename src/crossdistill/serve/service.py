@@ -1,0 +1,146 @@
+"""The work behind page and API: bounded reading, one computation at a time, and what the page remembers."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crossdistill.errors import nearest
+from crossdistill.evaluation.probes import Vectors, unit
+from crossdistill.item import MemoryItem
+from crossdistill.pairs import Side
+from crossdistill.serve.answer import Answer, answer
+from crossdistill.serve.decoding import Decoders
+from crossdistill.serve.gallery import webp
+from crossdistill.serve.limits import Admission, Limits, RefusedError
+from crossdistill.serve.student import SIDES, Student
+
+_SEEN_SIDE = 224  # pixels of what the encoder was given
+
+
+class Kept:
+    """Queries of the page, in memory alone, bounded in number, size and time."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._items: OrderedDict[str, tuple[float, MemoryItem]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def put(self, item: MemoryItem) -> str:
+        """Keeps an item, the oldest ones giving way; returns the word to ask for it by."""
+        token = secrets.token_urlsafe(18)
+        with self._lock:
+            self._items[token] = (time.monotonic(), item)
+            while len(self._items) > 1 and (
+                len(self._items) > self._limits.kept
+                or sum(len(kept.content) for _, kept in self._items.values()) > self._limits.kept_bytes
+                or time.monotonic() - next(iter(self._items.values()))[0] > self._limits.kept_seconds
+            ):
+                self._items.popitem(last=False)
+        return token
+
+    def get(self, token: str) -> MemoryItem:
+        """The item of a word.
+
+        Raises:
+            RefusedError: it has been forgotten, or never was there (404).
+        """
+        with self._lock:
+            since, item = self._items.get(token, (-np.inf, MemoryItem("", b"")))
+        if time.monotonic() - since > self._limits.kept_seconds:
+            raise RefusedError("The query is no longer kept.", status=404, fix="draw or upload it again")
+        return item
+
+
+class Service:
+    """Answers queries of several threads.
+
+    Args:
+        students: that can be asked.
+        limits: on what a request may take.
+    """
+
+    def __init__(self, students: Sequence[Student], limits: Limits) -> None:
+        self.students = {student.id: student for student in students}
+        self.limits = limits
+        self.admission = Admission(limits.waiting)
+        self.kept = Kept(limits)
+        self.decoders = Decoders(limits, (student.modality(side) for student in students for side in SIDES))
+        self._compute = threading.Lock()  # torch uses all processors for one of them
+
+    def admit(self) -> AbstractContextManager[None]:
+        """Around a request's work; RefusedError when there is too much of it."""
+        return self.admission.enter()
+
+    def student(self, name: str) -> Student:
+        """A student by its id.
+
+        Raises:
+            RefusedError: there is none (404).
+        """
+        if name not in self.students:
+            raise RefusedError(
+                "There is no such run.", status=404, received=name[:80], expected=nearest(name, self.students),
+                fix="ask /api/v1/runs for their names",
+            )  # fmt: skip
+        return self.students[name]
+
+    def embed(self, student: Student, items: Sequence[MemoryItem], side: Side) -> Vectors:
+        """Embeddings of uploads, ``(n, d)``, unit length.
+
+        Raises:
+            PairsError: one cannot be read.
+            RefusedError: one is too large (413) or takes too long (504).
+        """
+        decoded = [self.decoders.decode(student.modality(side), item) for item in items]
+        return self._vectors(student, decoded, side)
+
+    def ask(self, student: Student, item: MemoryItem, side: Side, k: int) -> Answer:
+        """The answer to an upload; raises as :meth:`embed` does."""
+        return self.ask_vector(student, self.embed(student, [item], side)[0], side, k)
+
+    def look(self, student: Student, item: MemoryItem, side: Side, k: int) -> tuple[Answer, bytes]:
+        """The same, and a picture of what the encoder was given, as WebP."""
+        modality = student.modality(side)
+        decoded = self.decoders.decode(modality, item)
+        vector = self._vectors(student, [decoded], side)[0]
+        return self.ask_vector(student, vector, side, k), webp(modality.draw(decoded, _SEEN_SIDE))
+
+    def ask_vector(self, student: Student, vector: NDArray[np.floating], side: Side, k: int) -> Answer:
+        """The answer to a vector ``(d,)`` of the student's space, of any length but zero.
+
+        Raises:
+            RefusedError: it is of another width, or not finite, or zero (400).
+        """
+        width = student.model.width
+        if vector.shape != (width,) or not np.isfinite(vector).all() or not np.any(vector):
+            raise RefusedError(
+                "This is no embedding of the run.", status=400, where="embedding",
+                expected=f"{width} finite numbers, not all zero", received=f"{vector.size} numbers",
+            )  # fmt: skip
+        if not 1 <= k <= self.limits.results:
+            raise RefusedError(
+                "The number of results is out of range.", status=400, where="k",
+                expected=f"1 to {self.limits.results}", received=k,
+            )  # fmt: skip
+        with self._compute:
+            return answer(student, unit(vector[None].astype(np.float32))[0], side, k)
+
+    def _vectors(self, student: Student, decoded: Sequence[torch.Tensor], side: Side) -> Vectors:
+        encoder = student.model.encoder(side)
+        with self._compute, torch.no_grad():
+            batch = encoder.modality.normalise(torch.stack(list(decoded)).to(student.model.device))
+            found: Vectors = torch.nn.functional.normalize(encoder(batch).float(), dim=1).cpu().numpy()
+        return found
+
+    def close(self) -> None:
+        """Ends the processes that read items."""
+        self.decoders.close()
