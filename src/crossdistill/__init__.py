@@ -13,14 +13,18 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from crossdistill.encoders import Encoder
     from crossdistill.errors import CrossDistillError
+    from crossdistill.estimator import CrossModalEmbedder
     from crossdistill.hub import from_pretrained
     from crossdistill.pairs import Pairs, open_pairs
+    from crossdistill.pairs.dataset import PairDataset
     from crossdistill.pipeline import CrossModalModel, RunConfig, evaluate, load, run
 
 _PLACES = {
+    "CrossModalEmbedder": "estimator",
     "CrossDistillError": "errors",
     "CrossModalModel": "pipeline",
     "Encoder": "encoders",
+    "PairDataset": "pairs.dataset",
     "Pairs": "pairs",
     "RunConfig": "pipeline",
     "evaluate": "pipeline",
@@ -31,8 +35,8 @@ _PLACES = {
 }
 
 __all__ = [
-    "CrossDistillError", "CrossModalModel", "Encoder", "Pairs", "RunConfig", "__version__", "evaluate",
-    "from_pretrained", "load", "open_pairs", "run",
+    "CrossDistillError", "CrossModalEmbedder", "CrossModalModel", "Encoder", "PairDataset", "Pairs", "RunConfig",
+    "__version__", "evaluate", "from_pretrained", "load", "open_pairs", "run",
 ]  # fmt: skip
 
 

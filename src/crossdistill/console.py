@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_QUIET = ContextVar("quiet", default=False)
 _QUIET_SECONDS = 30.0  # off a terminal, a long task says where it is this often
 
 
@@ -30,9 +32,19 @@ def silent() -> bool:
     return os.environ.get("RANK", "0") != "0" and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Inside of the block there is no progress to see, for callers that are called many times; warnings stay."""
+    token = _QUIET.set(True)
+    try:
+        yield
+    finally:
+        _QUIET.reset(token)
+
+
 def say(message: str) -> None:
     """Prints one line of progress."""
-    if silent():
+    if silent() or _QUIET.get():
         return
     console().print(message, markup=False)
 
@@ -68,7 +80,7 @@ class _PlainTask(Task):
 @contextmanager
 def track(description: str, total: int, done: int = 0) -> Iterator[Task]:
     """A progress bar over ``total`` steps, ``done`` of them already behind us (a resumed run)."""
-    if silent() or not sys.stderr.isatty():
+    if silent() or _QUIET.get() or not sys.stderr.isatty():
         say(description)
         yield _PlainTask(description, total, done)
         return

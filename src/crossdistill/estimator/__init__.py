@@ -1,1 +1,5 @@
-"""To be written."""
+"""Distillation as a scikit-learn transformer."""
+
+from crossdistill.estimator.embedder import CrossModalEmbedder
+
+__all__ = ["CrossModalEmbedder"]

@@ -31,6 +31,7 @@ class Items(Dataset[Tensor]):
         description: for the progress bar.
         workers: processes that decode; 0 decodes here.
         patience: seconds after which reading one item is given up.
+        keep: whether to decode all of them now and hold them in memory, where they fit.
 
     Raises:
         PairsError: an item cannot be decoded; file and row are named.
@@ -44,6 +45,7 @@ class Items(Dataset[Tensor]):
         description: str,
         workers: int = 0,
         patience: float = 300.0,
+        keep: bool = True,
     ) -> None:
         self.files = list(files)
         self.patience = patience
@@ -51,7 +53,7 @@ class Items(Dataset[Tensor]):
         self._wheres = list(wheres)
         self._cache: Tensor | None = None  # shared by all subsets
         self._places = torch.arange(len(files))  # in it
-        first = self._decode(0) if files else None
+        first = self._decode(0) if files and keep else None
         if first is not None and len(files) * first.nbytes <= CACHE_BYTES:
             with track(f"reading {description}", len(files)) as task:
                 cache = torch.empty(len(files), *first.shape, dtype=first.dtype)
@@ -71,6 +73,7 @@ class Items(Dataset[Tensor]):
         modality: Modality,
         workers: int = 0,
         patience: float = 300.0,
+        keep: bool = True,
     ) -> Items:
         """The items of ``rows`` of ``pairs`` on ``side``; every row must have one."""
         files = []
@@ -80,7 +83,7 @@ class Items(Dataset[Tensor]):
                 raise ValueError(f"row {row} ({pairs[row].where}) has no {side}")
             files.append(file)
         wheres = [f"{pairs[row].where}, column {side}" for row in rows]
-        return cls(files, wheres, modality, f"{side} items", workers, patience)
+        return cls(files, wheres, modality, f"{side} items", workers, patience, keep)
 
     @classmethod
     def of_tensor(cls, values: Tensor, modality: Modality) -> Items:
