@@ -1,0 +1,2 @@
+pip install open_clip_torch
+python pairs.py

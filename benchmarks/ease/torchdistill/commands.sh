@@ -1,0 +1,2 @@
+pip install torchdistill
+python pairs.py
