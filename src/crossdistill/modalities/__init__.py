@@ -6,10 +6,13 @@ from typing import Any
 
 from crossdistill.errors import ConfigError
 from crossdistill.modalities.base import InputDefaults, Modality
+from crossdistill.modalities.contract import check_modality
 from crossdistill.modalities.registry import known_modalities, modality_class, register
 from crossdistill.validation import validated
 
-__all__ = ["InputDefaults", "Modality", "known_modalities", "modality_class", "parse_modality", "register"]
+__all__ = [
+    "InputDefaults", "Modality", "check_modality", "known_modalities", "modality_class", "parse_modality", "register",
+]  # fmt: skip
 
 
 def parse_modality(section: Any, where: str = "modality") -> Modality:

@@ -1,0 +1,56 @@
+"""Formulas as MathML, which browsers draw by themselves: ``$`x`$`` within a line, and blocks fenced as ``math``.
+
+Both are GitHub's notation, so the pages read the same there.
+"""
+
+from __future__ import annotations
+
+import re
+
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import Files
+from mkdocs.structure.pages import Page
+
+_BLOCK = re.compile(r"^```math\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"\$`([^`]+)`\$")
+_BAR = '<mo stretchy="false">&#x0007C;</mo>'  # browsers would set it as an operator, with room on both sides
+_NUMBER = re.compile(r"\\tag\{(\d+)\}")
+_PLACE = re.compile(r"(?:<p>)?MATHS(\d+)X(?:</p>)?")
+
+_formulas: list[str] = []
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Takes the formulas out, so that Markdown leaves their underscores alone."""
+    _formulas.clear()
+
+    def keep(html: str) -> str:
+        _formulas.append(html)
+        return f"MATHS{len(_formulas) - 1}X"
+
+    markdown = _BLOCK.sub(lambda found: keep(_block(found[1])), markdown)
+    return _INLINE.sub(lambda found: keep(mathml(found[1])), markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Puts them back."""
+    return _PLACE.sub(lambda found: _formulas[int(found[1])], html)
+
+
+def mathml(source: str, display: str = "inline") -> str:
+    """One formula in LaTeX as a ``<math>`` element."""
+    return convert(source, display=display).replace(_BAR, _BAR.replace("<mo", '<mo lspace="0" rspace="0"'))
+
+
+def _block(source: str) -> str:
+    """Each line of a block is a formula, with its number at the right; links can lead to ``#eq-NUMBER``."""
+    html = []
+    for line in source.split("\n"):
+        if line.startswith((r"\begin{align*}", r"\end{align*}")):
+            continue
+        number = _NUMBER.search(line)
+        formula = mathml(_NUMBER.sub("", line).removeprefix("& ").rstrip().removesuffix(r"\\"), display="block")
+        anchor, label = (f' id="eq-{number[1]}"', f"({number[1]})") if number else ("", "")
+        html.append(f'<div class="formula"{anchor}><div>{formula}</div><span>{label}</span></div>')
+    return '<div class="formulas">' + "".join(html) + "</div>"
