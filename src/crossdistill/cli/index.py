@@ -41,12 +41,12 @@ def build(
     side = cast(Side, modality)
     if inputs:
         items: list[tuple[str, Item]] = _named(inputs)
-        about = pa.table({})
+        about = None
     else:
         own = own_items(run, side)
         items = [(each.id, each.item) for each in own]
-        labels = pa.array([each.label for each in own], pa.string())
-        about = pa.table({"label": labels, "split": [each.split for each in own]})
+        known = {"label": [each.label for each in own], "split": [each.split for each in own]}
+        about = pa.table(known, schema=pa.schema([(name, pa.string()) for name in known]))
     table = _with_metadata(about, metadata, items)
     model = load(run, device=device)
     index = _half_built(out, model, side, kind, items) or Index.create(
@@ -61,7 +61,7 @@ def add(folder: Path, inputs: Sequence[Path], metadata: Path | None, run: Path |
     """Adds files to an index, and says how many were new."""
     index = _open(folder)
     items = _named(inputs)
-    table = _with_metadata(pa.table({}), metadata, items)
+    table = _with_metadata(None, metadata, items)
     model = _model_of(index, run, device)
     before = len(index)
     changed = _add(index, model, items, table)
@@ -116,15 +116,16 @@ def _named(inputs: Sequence[Path]) -> list[tuple[str, Item]]:
     return list({str(file): (str(file), file) for file in files_of(inputs)}.values())
 
 
-def _with_metadata(about: pa.Table, path: Path | None, items: Sequence[tuple[str, Item]]) -> pa.Table | None:
+def _with_metadata(about: pa.Table | None, path: Path | None, items: Sequence[tuple[str, Item]]) -> pa.Table | None:
     """All columns of the metadata, a row for each item; None without any."""
-    if path is not None:
-        given = read_metadata(path, [name for name, _ in items])
-        for name in given.column_names:
-            if name in about.column_names:  # label and split of the run's own items
-                about = about.drop_columns([name])
-            about = about.append_column(name, given[name])
-    return about if about.num_columns else None
+    if path is None:
+        return about
+    given = read_metadata(path, [name for name, _ in items])
+    if about is not None:  # label and split of the run's own items
+        for name in about.column_names:
+            if name not in given.column_names:
+                given = given.append_column(name, about[name])
+    return given
 
 
 def _open(folder: Path) -> Index:

@@ -18,8 +18,9 @@ from crossdistill.files import atomic_path, require_space, sha256_file, storage_
 from crossdistill.search import graph as graphs
 from crossdistill.search.description import Description, GraphFile, Part, Table, VectorFile
 from crossdistill.search.exact import Rows, Vectors
+from crossdistill.search.graph import Graph
 from crossdistill.search.rows import joined, replaced
-from crossdistill.search.storage import OURS, State, digest_of, map_vectors, write_description
+from crossdistill.search.storage import OURS, State, digest_of, map_graph, map_vectors, write_description
 
 TABLES = 32  # files of ids and metadata; when there would be more, they become one
 _ROWS = 8192  # copied at a time
@@ -53,7 +54,7 @@ class Change:
         return joined(replaced(table, self.rows, self.other_table) if len(self.rows) else table, self.table)
 
 
-def write_change(folder: Path, state: State, change: Change) -> Description:
+def write_change(folder: Path, state: State, change: Change) -> State:
     """Makes a change on the disk; the caller holds the lock, and ``state`` is what is there.
 
     Raises:
@@ -81,22 +82,42 @@ def write_change(folder: Path, state: State, change: Change) -> Description:
         tables.append(_table_file(folder / name, table if merge else change.table))
     graph = old.graph
     if graph is not None and len(change.rows):
-        outdated = np.union1d(graph.outdated, change.rows[change.rows < graph.rows])
+        present = np.array(graph.outdated, dtype=np.int64)
+        outdated = np.union1d(present, change.rows[change.rows < graph.rows])
         graph = GraphFile(**{**dict(graph), "outdated": outdated.tolist()})
     new = old.with_(rows=len(table), generation=generation, vectors=vectors, tables=tables, graph=graph)
-    if not old.half_built:
-        new = with_graph(folder, new)
-    write_description(folder, new)
-    sweep(folder, new)
-    return new
+    return _count(folder, new if old.half_built else with_graph(folder, new), table)
 
 
-def finish(folder: Path, old: Description) -> Description:
+def finish(folder: Path, state: State) -> State:
     """Ends a build: from now on the index answers. The caller holds the lock."""
+    old = state.description
+    if not old.half_built:
+        return state  # another process has done it
     new = with_graph(folder, old.with_(half_built=False, generation=old.generation + 1))
+    return _count(folder, new, state.table)
+
+
+def in_memory(state: State, change: Change) -> State:
+    """The same change of an index that is not on a disk."""
+    vectors = np.concatenate([state.vectors, change.vectors])
+    vectors[change.rows] = change.other_vectors
+    graph = state.graph
+    if graph is not None:
+        graph = Graph(graph.inner, np.union1d(graph.outdated, change.rows[change.rows < graph.rows]))
+    present, outdated = (0, 0) if graph is None else (graph.rows, len(graph.outdated))
+    if graphs.wanted(state.description.kind, len(vectors)) and graphs.too_much_is_lacking(
+        len(vectors), present, outdated
+    ):
+        graph = Graph(graphs.grown(vectors, None), np.empty(0, np.int64))
+    return State(state.description, vectors, change.of_table(state.table), graph)
+
+
+def _count(folder: Path, new: Description, table: pa.Table) -> State:
+    """Makes what has been written count."""
     write_description(folder, new)
     sweep(folder, new)
-    return new
+    return State(new, map_vectors(folder, new), table.combine_chunks(), map_graph(folder, new))
 
 
 def with_graph(folder: Path, description: Description) -> Description:
@@ -107,7 +128,7 @@ def with_graph(folder: Path, description: Description) -> Description:
         return description
     if not graphs.too_much_is_lacking(description.rows, present, len(outdated)):
         return description
-    vectors = map_vectors(folder / description.vectors.file, description)
+    vectors = map_vectors(folder, description)
     name = f"graph-{description.generation:06d}.usearch"
     inner = graphs.grown(vectors, folder / old.file if old is not None and not outdated else None)
     require_space(folder, inner.serialized_length, "the graph of the index")

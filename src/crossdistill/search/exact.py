@@ -6,16 +6,21 @@ pair by pair. So a score does not depend on what else was asked in the same call
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from crossdistill.errors import ConfigError
 
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 _QUERIES = 128  # at a time
 _FIRST, _BLOCK = 4096, 65536  # rows of a block; each block is as long as all before it, up to the latter
-_PAIRS = 1 << 15  # (query, row) that are scored again at a time
-_MOST = 1 << 20  # of them that may wait for it
+_VALUES = 1 << 22  # of rows that are scored again at a time
+_MOST = 1 << 20  # pairs of query and row that may wait for it
+_UNIT = 1e-3  # by which the length of a vector may differ from 1
 
 
 def nearest(queries: Vectors, vectors: Vectors, k: int) -> tuple[Rows, Vectors]:
@@ -49,8 +54,9 @@ def rescored(queries: Vectors, vectors: Vectors, which: Rows, rows: Rows) -> Vec
         rows: its row, ``(P,)``.
     """
     found = np.empty(len(rows), dtype=np.float32)
-    for start in range(0, len(rows), _PAIRS):
-        part = slice(start, start + _PAIRS)
+    step = max(1, _VALUES // vectors.shape[1])
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
         products = vectors[rows[part]].astype(np.float64)
         products *= queries[which[part]]
         found[part] = products.sum(axis=1)
@@ -61,6 +67,33 @@ def best(which: Rows, rows: Rows, scores: Vectors, k: int) -> NDArray[np.intp]:
     """Of pairs the places of the ``k`` best of each query: by query, then from the best on, equal scores by row."""
     order = np.lexsort((rows, -scores, which))
     return order[_rank(which[order]) < k]
+
+
+def unit_vectors(vectors: Any, width: int, what: str) -> Vectors:
+    """Checked ``(n, width)`` float32.
+
+    Raises:
+        ConfigError: of another shape, not finite, or not of unit length.
+    """
+    try:
+        with np.errstate(over="ignore"):
+            found = np.ascontiguousarray(vectors, dtype=np.float32)
+        shape: object = tuple(found.shape)
+    except (TypeError, ValueError) as error:
+        found, shape = np.empty(0, dtype=np.float32), error
+    if found.ndim != 2 or found.shape[1] != width:
+        raise ConfigError(
+            "Vectors have another shape than those of the index.", where=what, expected=f"(n, {width})", received=shape
+        )
+    lengths = np.sqrt(np.einsum("ij,ij->i", found, found, dtype=np.float64))
+    wrong = ~(np.abs(lengths - 1) <= _UNIT)  # also of what is not finite
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise ConfigError(
+            "A vector is not of unit length.", where=f"{what}, row {first}", expected="finite values, length 1",
+            received=f"length {lengths[first]:.4g}", fix="take them from CrossModalModel.embed, or normalise them",
+        )  # fmt: skip
+    return found
 
 
 def _nearest(queries: Vectors, vectors: Vectors, k: int) -> tuple[Rows, Vectors]:

@@ -18,7 +18,8 @@ from crossdistill.search.exact import Rows, Vectors, best, nearest, rescored
 
 AUTO_ABOVE = 200_000  # rows of an index of kind auto that are still searched exactly
 TAIL_ROWS, TAIL_SHARE = 10_000, 0.1  # rows, or share of all, that a graph may lack
-CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 128
+CONNECTIVITY, EXPANSION_ADD = 16, 128
+BREADTH = 256  # of a search
 _FACTOR = 2  # candidates for each that is wanted
 _LARGE_SHARE = 0.05  # of all rows: whoever wants more of them is answered exactly
 _CHUNK = 8192  # rows between two steps of the progress bar
@@ -72,14 +73,17 @@ class Graph:
             )  # fmt: skip
         return cls(found, outdated)
 
-    def nearest(self, queries: Vectors, vectors: Vectors, k: int) -> tuple[Rows, Vectors]:
-        """Like :func:`crossdistill.search.exact.nearest`, where some of the k may be missed for others."""
+    def nearest(self, queries: Vectors, vectors: Vectors, k: int, breadth: int = BREADTH) -> tuple[Rows, Vectors]:
+        """Like :func:`crossdistill.search.exact.nearest`, where some of the k may be missed for others.
+
+        ``breadth``: how many rows a search keeps in view (``ef`` in the paper); of more it misses fewer.
+        """
         k = min(k, len(vectors))
         count = max(_FACTOR * k, k + 16)
         if count > _LARGE_SHARE * self.rows:
             return nearest(queries, vectors, k)
         with self._lock:
-            self.inner.expansion_search = max(EXPANSION_SEARCH, count)
+            self.inner.expansion_search = max(breadth, count)
             found = np.atleast_2d(self.inner.search(queries, count).keys).astype(np.int64)
         found[(found < 0) | (found >= self.rows)] = -1  # places that it did not fill
         more = []

@@ -194,11 +194,11 @@ class Index:
             RunFolderError, StorageError: of an index on a disk.
         """
         vectors = unit_vectors(vectors, self.width, "vectors")
+        if len(ids) != len(vectors):
+            raise ConfigError("There are not as many ids as vectors.", expected=len(vectors), received=len(ids))
         if contents is None:
             contents = [f"vector:{hashlib.blake2b(each.tobytes(), digest_size=12).hexdigest()}" for each in vectors]
         table = make_table(ids, contents, metadata)
-        if len(table) != len(vectors):
-            raise ConfigError("There are not as many ids as vectors.", expected=len(vectors), received=len(table))
         with self._changing() as state:
             rows, same = known(state.table, ids, contents)
             new, other = rows < 0, (rows >= 0) & ~same

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from crossdistill.errors import ConfigError
@@ -92,3 +93,12 @@ def metadata_of(table: pa.Table, rows: Sequence[int]) -> list[tuple[str, dict[st
         (record.pop(ID), {name: value for name, value in record.items() if name != CONTENT})
         for record in table.take(pa.array(rows, pa.int64())).to_pylist()
     ]
+
+
+def known(table: pa.Table, ids: Sequence[str], contents: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """For each id its row, -1 without one, and whether its content is the same, ``(n,)`` each."""
+    places = pc.index_in(pa.array(ids, pa.string()), value_set=table[ID].combine_chunks())
+    there = table[CONTENT].take(places).to_pylist()  # None without a place
+    same = [old is not None and old == new for old, new in zip(there, contents, strict=True)]
+    rows = pc.fill_null(places, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return rows, np.array(same, dtype=bool)

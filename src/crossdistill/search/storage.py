@@ -53,7 +53,7 @@ def create(folder: Path, description: Description) -> None:
     Raises:
         StorageError: the folder holds something, or cannot be written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and (not folder.is_dir() or any(map(_is_foreign, folder.iterdir()))):
         there = (folder / NAME).is_file()
         raise StorageError(
             "The output folder holds an index already." if there else "The output folder holds something else.",
@@ -64,6 +64,11 @@ def create(folder: Path, description: Description) -> None:
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     write_description(folder, description)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether something in a folder is more than what a killed beginning left."""
+    return path.name != LOCK and not OURS.fullmatch(path.name)
 
 
 def write_description(folder: Path, description: Description) -> None:
@@ -87,6 +92,10 @@ def read(folder: Path, *, check: bool) -> State:
             if newer.generation == description.generation:
                 raise
             description = newer  # another process replaced files meanwhile
+        except OSError as error:
+            raise RunFolderError(
+                "A file of the index cannot be read.", where=error.filename or folder, received=error.strerror
+            ) from error
 
 
 def _opened(folder: Path, description: Description, check: bool) -> State:
@@ -99,7 +108,6 @@ def _opened(folder: Path, description: Description, check: bool) -> State:
             with path.open("rb") as stream:
                 for part in files.parts:
                     _require(path, digest_of(stream, part.rows * description.width * 4) == part.sha256, "its checksum")
-    vectors = map_vectors(path, description)
     table = no_rows()
     found = []
     for each in description.tables:
@@ -110,22 +118,29 @@ def _opened(folder: Path, description: Description, check: bool) -> State:
         found.append(_read_table(path, each.rows))
     for more in found:
         table = joined(table, more)
-    graph = None
     if description.graph is not None:
         path = folder / description.graph.file
         _require(path, path.is_file(), "a file")
         if check:
             _require(path, sha256_file(path) == description.graph.sha256, "its checksum")
-        outdated = np.array(description.graph.outdated, dtype=np.int64)
-        graph = Graph.open(path, description.graph.rows, description.width, outdated)
-    return State(description, vectors, table.combine_chunks(), graph)
+    graph = map_graph(folder, description)
+    return State(description, map_vectors(folder, description), table.combine_chunks(), graph)
 
 
-def map_vectors(path: Path, description: Description) -> Vectors:
+def map_vectors(folder: Path, description: Description) -> Vectors:
     """The vectors that count, ``(N, d)``."""
     if not description.rows:  # no file can be mapped that has nothing in it
         return np.empty((0, description.width), dtype=np.float32)
+    path = folder / description.vectors.file
     return np.memmap(path, dtype="<f4", mode="r", shape=(description.rows, description.width))
+
+
+def map_graph(folder: Path, description: Description) -> Graph | None:
+    """The graph that counts."""
+    about = description.graph
+    if about is None:
+        return None
+    return Graph.open(folder / about.file, about.rows, description.width, np.array(about.outdated, dtype=np.int64))
 
 
 def _read_table(path: Path, rows: int) -> pa.Table:
