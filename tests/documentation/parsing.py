@@ -38,26 +38,33 @@ _ENDS = {"&&", "||", ";", "|", "&", "do", "done", "then", "fi", "(", ")", "{", "
 _PLAIN = {"pairs": "pairs.csv", "out": "runs/any"}  # what a fragment of a configuration is put into
 
 
+_OPTIONAL = re.compile(r"(?<=\s)\[([^\[\]]*)\]")
+
+
 class _ParsedError(Exception):
     """The arguments are right: what would come next is the work itself."""
 
 
 def forms(text: str) -> list[str]:
     """A syntax such as ``run CONFIG [key=value ...]`` as commands: without what is optional, and with all of it."""
-    bare, full = text, text
-    optional = re.compile(r"(?<=\s)\[([^\[\]]*)\]")
-    while optional.search(full):
-        bare, full = optional.sub("", bare), optional.sub(r"\1", full)
-    found: list[str] = []
-    for form in (bare, full):
-        words = [word.removesuffix("...") for word in re.sub(r"\s\.\.\.", "", form).split()]
-        choices = [word.split("|") if re.fullmatch(r"[\w./-]+(\|[\w./-]+)+", word) else [word] for word in words]
-        command = " ".join(word for word in words[1:3] if word.islower())
-        for chosen in itertools.product(*choices):
-            filled = " ".join(_filled(word, command) for word in chosen)
-            if filled not in found:
-                found.append(filled)
-    return found
+    full = text
+    while _OPTIONAL.search(full):
+        full = _OPTIONAL.sub(r"\1", full)
+    return list(dict.fromkeys([*bare_forms(text), *_chosen(full)]))
+
+
+def bare_forms(text: str) -> list[str]:
+    """The same without what is optional, in each of its alternatives."""
+    while _OPTIONAL.search(text):
+        text = _OPTIONAL.sub("", text)
+    return _chosen(text)
+
+
+def _chosen(form: str) -> list[str]:
+    words = [word.removesuffix("...") for word in re.sub(r"\s\.\.\.", "", form).split()]
+    choices = [word.split("|") if re.fullmatch(r"[\w./-]+(\|[\w./-]+)+", word) else [word] for word in words]
+    command = " ".join(word for word in words[1:3] if word.islower())
+    return [" ".join(_filled(word, command) for word in chosen) for chosen in itertools.product(*choices)]
 
 
 def _filled(word: str, command: str) -> str:
@@ -117,6 +124,12 @@ def names_a_command(words: list[str]) -> bool:
     """Whether ``crossdistill`` is followed by a command's name alone, or by the name of a group of commands."""
     name = " ".join(words[1:])
     return any(path == name or path.startswith(f"{name} ") for path in _leaves())
+
+
+def needs_arguments(words: list[str]) -> bool:
+    """Whether the command that is named cannot run without arguments."""
+    command = _leaves().get(" ".join(words[1:]))
+    return command is None or any(parameter.required for parameter in command.params)
 
 
 def check_crossdistill(arguments: list[str]) -> None:
@@ -228,8 +241,7 @@ def _try_arguments(program: str, arguments: list[str]) -> None:
         contextlib.redirect_stderr(said),
     ):
         try:
-            runner = runpy.run_path if program.endswith(".py") else runpy.run_module
-            runner(str(path) if program.endswith(".py") else program, run_name="__main__")
+            runpy.run_path(str(path), run_name="__main__")
         except _ParsedError:
             return
         except SystemExit as leaving:
@@ -267,6 +279,6 @@ def extras() -> set[str]:
 
 def check_extras(text: str) -> None:
     """Every ``crossdistill[EXTRA,...]`` and ``.[EXTRA]`` in a text names extras that there are."""
-    for found in re.findall(r"(?:\bcrossdistill|(?<![\w])\.)\[([a-zA-Z0-9_, -]+)\]", text):
+    for found in re.findall(r"(?:\bcrossdistill|(?<![\w])\.)\[([a-zA-Z0-9_, ]+)\]", text):
         unknown = {name.strip() for name in found.split(",")} - extras() - {"EXTRA"}
         assert not unknown, f"no such extra: {', '.join(sorted(unknown))}"

@@ -10,6 +10,7 @@ import re
 
 import pytest
 import yaml
+from tests.documentation.exceptions import EXCEPTIONS, SMALLER, Rule
 from tests.documentation.parsing import (
     check,
     check_crossdistill,
@@ -180,6 +181,13 @@ def test_the_makefile_says_what_it_runs() -> None:
     assert lines
     for line in lines:
         check(next(simple_commands(line)))
+
+
+@pytest.mark.parametrize("rule", [*EXCEPTIONS, *SMALLER], ids=lambda rule: f"{rule.where} {rule.pattern}".strip())
+def test_no_stale_exception_of_execution(rule: Rule) -> None:
+    """Each exception has its reason, and something that it is about."""
+    assert len(rule.reason.split()) >= 2
+    assert any(rule.about(piece) for piece in everything() if piece.kind in ("shell", "python")), "matches nothing"
 
 
 def test_no_stale_exception() -> None:

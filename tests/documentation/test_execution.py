@@ -1,0 +1,53 @@
+"""Every command and every block of Python of the documentation is executed, page by page: `make test-docs`.
+
+A page has a folder of its own, so pages may run at once (`-n 2`). `-s` shows how long each piece takes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.documentation.reading import Piece, everything
+from tests.documentation.running import Page
+from tests.documentation.scenario import template
+
+
+def groups() -> dict[str, list[Piece]]:
+    """What is executed one after the other: a page's pieces. A sentence's command is left to the first that has it."""
+    found: dict[str, list[Piece]] = {}
+    seen: set[str] = set()
+    for piece in everything():
+        if piece.kind == "unknown" or (piece.inline and piece.text in seen):
+            continue
+        if piece.inline:
+            seen.add(piece.text)
+        found.setdefault("help" if piece.file.endswith("--help") else piece.file, []).append(piece)
+    return {
+        name: pieces for name, pieces in found.items() if any(piece.kind in ("shell", "python") for piece in pieces)
+    }
+
+
+@pytest.fixture(scope="session")
+def scenario(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The folder that all pages begin with, built by the first process that needs it."""
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CROSSDISTILL_CACHE", str(base / "documentation-cache"))
+        return template(base)
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize("name", groups())
+def test_a_page(name: str, scenario: Path, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    folder = tmp_path / "reader"
+    shutil.copytree(scenario, folder)
+    page = Page(groups()[name], folder, scenario.parent / "documentation-cache")
+    page.run()
+    record_property("executed", page.executed)
+    record_property("excepted", page.excepted)
+    record_property("failed", len(page.failures))
+    assert not page.failures, f"{len(page.failures)} of {name}:\n\n" + "\n\n".join(page.failures)
