@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from functools import cache, reduce
-from operator import getitem
+from functools import cache
+from pathlib import Path
 
-import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+PACKAGE = Path(__file__).resolve().parents[2] / "src" / "crossdistill"
 SECTION = "Python API"  # of the navigation: it gets the pages
 
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|exc):<code>~?([\w.]+)</code>")
@@ -35,8 +36,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages."""
     for module, names in public_names().items():
-        described = reduce(getitem, module.split(".")[1:], _package())
-        summary = described.docstring.value.split("\n\n")[0] if described.docstring else ""
+        summary = (ast.get_docstring(_parsed(module)) or "").split("\n\n")[0]
         parts = [f"# {module}", summary, *(f"::: {module}.{name}" for name in names)]
         files.append(File.generated(config, uri(module), content="\n\n".join(parts)))
     return files
@@ -55,21 +55,27 @@ def uri(module: str) -> str:
 @cache
 def public_names() -> dict[str, list[str]]:
     """The public names of each module that says what they are."""
-    found = {}
-    root = _package()
-    for module in (root, *root.modules.values()):
-        if module.exports is not None:
-            found[module.path] = sorted((str(name) for name in module.exports if name != "__version__"), key=_order)
+    rooms = [f"crossdistill.{each.parent.name}" for each in sorted(PACKAGE.glob("*/__init__.py"))]
+    found = {module: sorted(names, key=_order) for module in ["crossdistill", *rooms] if (names := _exported(module))}
     found["crossdistill.advisor.advice"] = ["advise", "Advice"]
-    found["crossdistill.errors"] = list(root["errors"].classes)
+    found["crossdistill.errors"] = [
+        each.name for each in _parsed("crossdistill.errors").body if isinstance(each, ast.ClassDef)
+    ]
     return dict(sorted(found.items()))
 
 
-@cache
-def _package() -> griffe.Module:
-    found = griffe.load("crossdistill", search_paths=["src"], resolve_aliases=False)
-    assert isinstance(found, griffe.Module)
-    return found
+def _exported(module: str) -> list[str]:
+    """What ``__all__`` lists, but for the version."""
+    for each in _parsed(module).body:
+        if isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "__all__":
+            return [name for name in ast.literal_eval(each.value) if name != "__version__"]
+    return []
+
+
+def _parsed(module: str) -> ast.Module:
+    place = PACKAGE.joinpath(*module.split(".")[1:])
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def _order(name: str) -> tuple[bool, str]:

@@ -15,6 +15,7 @@ from mkdocs.structure.pages import Page
 _BLOCK = re.compile(r"^```math\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"\$`([^`]+)`\$")
 _BAR = '<mo stretchy="false">&#x0007C;</mo>'  # browsers would set it as an operator, with room on both sides
+_WIDE = 24  # signs that fit a line of a telephone
 _NUMBER = re.compile(r"\\tag\{(\d+)\}")
 _PLACE = re.compile(r"(?:<p>)?MATHS(\d+)X(?:</p>)?")
 
@@ -30,7 +31,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"MATHS{len(_formulas) - 1}X"
 
     markdown = _BLOCK.sub(lambda found: keep(_block(found[1])), markdown)
-    return _INLINE.sub(lambda found: keep(mathml(found[1])), markdown)
+    return _INLINE.sub(lambda found: keep(_within_a_line(found[1])), markdown)
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -40,7 +41,15 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 def mathml(source: str, display: str = "inline") -> str:
     """One formula in LaTeX as a ``<math>`` element."""
-    return convert(source, display=display).replace(_BAR, _BAR.replace("<mo", '<mo lspace="0" rspace="0"'))
+    return convert(source.replace(r"\_", "_"), display=display).replace(
+        _BAR, _BAR.replace("<mo", '<mo lspace="0" rspace="0"')
+    )
+
+
+def _within_a_line(source: str) -> str:
+    """A formula that may be too long for a narrow screen, on which it scrolls by itself, says so."""
+    signs = len(re.sub(r"\\[a-zA-Z]+|[{}\s\\]", "", source))
+    return f'<span class="wide">{mathml(source)}</span>' if signs > _WIDE else mathml(source)
 
 
 def _block(source: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -21,6 +21,7 @@ INTO = "repository"
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".sh": "bash", "": "text"}
 
 _LINK = re.compile(r"(?<=\]\()(?P<path>[^)\s#:]+)(?P<anchor>#[^)\s]*)?(?=\))")
+_CELL_CODE = re.compile(r"(?<=<td>).*\\\|.*(?=</td>)")
 _origins: dict[str, Path] = {}  # generated page -> the file or folder that it shows
 
 
@@ -58,10 +59,15 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return outside_code(markdown, lambda text: _LINK.sub(moved, text))
 
 
-def outside_code(markdown: str, change: object) -> str:
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Bars within code in tables, which GitHub wants with a backslash and shows without."""
+    return _CELL_CODE.sub(lambda found: found[0].replace("\\|", "|"), html)
+
+
+def outside_code(markdown: str, change: Callable[[str], str]) -> str:
     """``change`` applied to what stands outside of fences."""
     parts = re.split(r"(^(?:```|~~~).*?^(?:```|~~~)\s*$)", markdown, flags=re.MULTILINE | re.DOTALL)
-    return "".join(part if index % 2 else change(part) for index, part in enumerate(parts))  # type: ignore[operator]
+    return "".join(part if index % 2 else change(part) for index, part in enumerate(parts))
 
 
 def _uri(place: Path) -> str:

@@ -65,9 +65,9 @@ class AudioAugment(BaseModel):
 
     shift: float = Field(0.1, ge=0, le=1, description="largest shift in time, as a share of the length")
     gain: float = Field(6.0, ge=0, description="largest change of loudness, in dB")
-    time_masks: int = Field(1, ge=0)
+    time_masks: int = Field(1, ge=0, description="stretches of time that are masked")
     time_width: float = Field(0.15, ge=0, le=1, description="widest mask, as a share of the length")
-    band_masks: int = Field(1, ge=0)
+    band_masks: int = Field(1, ge=0, description="ranges of bands that are masked")
     band_width: float = Field(0.15, ge=0, le=1, description="widest mask, as a share of the bands")
     noise: float = Field(1.0, ge=0, description="standard deviation of the cells' noise, in dB")
 
@@ -79,12 +79,14 @@ class Audio(Modality):
     """
 
     modality: Literal["audio"] = "audio"
-    setting: Literal["general", "vggish", "ast", "panns", "whisper"] = "general"
+    setting: Literal["general", "vggish", "ast", "panns", "whisper"] = Field(
+        "general", description="rate, window, hop, bands and frequencies"
+    )
     seconds: float = Field(2.0, gt=0, le=60, description="length that every clip is brought to")
     longer: Literal["middle", "start"] = Field("middle", description="which part of a longer clip is kept")
     shorter: Literal["pad", "repeat"] = Field("pad", description="what follows a shorter clip: silence, or itself")
     mean: tuple[float, ...] | None = Field(None, description="of the scaled decibels; default: the encoder's own")
-    std: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = Field(None, description="likewise")
     augment_with: AudioAugment = Field(default_factory=AudioAugment, alias="augment")
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

@@ -37,11 +37,13 @@ class Image(Modality):
 
     modality: Literal["image"] = "image"
     size: int | None = Field(None, ge=8, le=4096, description="side in pixels; default: the encoder's own")
-    channels: Literal[1, 3] = 3
+    channels: Literal[1, 3] = Field(3, description="grey, or colour")
     fit: Fit = Field("crop", description="how a picture that is not square becomes one")
     mean: tuple[float, ...] | None = Field(None, description="default: the encoder's own")
     std: tuple[float, ...] | None = Field(None, description="default: the encoder's own")
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] | None = Field(
+        None, description="of the resizing; default: the encoder's own"
+    )
     augment_with: ImageAugment = Field(default_factory=ImageAugment, alias="augment")
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

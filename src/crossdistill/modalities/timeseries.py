@@ -51,17 +51,21 @@ class TimeSeries(Modality):
     shorter: Literal["pad", "repeat"] = Field("pad", description="around a shorter one its means, or behind it itself")
     missing: float = Field(0.1, ge=0, lt=1, description="largest share of a channel that may be missing")
     constant: Literal["refuse", "keep"] = Field("refuse", description="what a channel that never changes is")
-    scale: Literal["per_item", "fixed"] = "per_item"
+    scale: Literal["per_item", "fixed"] = Field(
+        "per_item", description="each channel by its own mean and deviation, or low to high as -1 to 1"
+    )
     low: tuple[float, ...] | float | None = Field(None, description="for all channels or for each, with scale: fixed")
-    high: tuple[float, ...] | float | None = None
+    high: tuple[float, ...] | float | None = Field(None, description="likewise")
     unit: str = Field("", max_length=12, description="of all channels, for pictures")
-    representation: Literal["spectrogram", "raw"] = "spectrogram"
+    representation: Literal["spectrogram", "raw"] = Field(
+        "spectrogram", description="what the encoder sees: a picture of frequencies, or the scaled samples"
+    )
     window: int | None = Field(
         None, ge=8, multiple_of=2, description="samples; default: a quarter of the length as a power of two, 16 to 256"
     )
     hop: int | None = Field(None, ge=1, description="samples; default: a quarter of the window")
     mean: tuple[float, ...] | None = Field(None, description="of the decoded values; default: the encoder's own")
-    std: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = Field(None, description="likewise")
     augment_with: TimeSeriesAugment = Field(default_factory=TimeSeriesAugment, alias="augment")
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)

@@ -47,8 +47,12 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     pairs: PairsConfig
-    source: AnyModality = Field(default_factory=lambda: parse_modality({"modality": "image"}))
-    target: AnyModality = Field(default_factory=lambda: parse_modality({"modality": "image"}))
+    source: AnyModality = Field(
+        default_factory=lambda: parse_modality({"modality": "image"}), description="what the teacher is given"
+    )
+    target: AnyModality = Field(
+        default_factory=lambda: parse_modality({"modality": "image"}), description="what the student is given"
+    )
     pretrain: PretrainConfig | None = Field(None, description="stage 1; leave out with a pretrained teacher")
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)
     student: StudentConfig = Field(default_factory=StudentConfig)
@@ -64,7 +68,7 @@ class RunConfig(BaseModel):
         ("tensorboard",), description="where curves go: tensorboard, wandb, mlflow, trackio"
     )
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
-    out: Path
+    out: Path = Field(description="the run folder")
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
