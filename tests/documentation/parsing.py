@@ -241,7 +241,11 @@ def _try_arguments(program: str, arguments: list[str]) -> None:
         contextlib.redirect_stderr(said),
     ):
         try:
-            runpy.run_path(str(path), run_name="__main__")
+            if program.endswith(".py"):
+                runpy.run_path(str(path), run_name="__main__")
+            else:
+                sys.modules.pop(f"{program}.__main__" if path.name == "__main__.py" else program, None)
+                runpy.run_module(program, run_name="__main__")
         except _ParsedError:
             return
         except SystemExit as leaving:
