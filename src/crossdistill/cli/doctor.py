@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from crossdistill.doctor import Section, examination, failure
+from crossdistill.doctor import Finding, Section, examination, failure
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 _WORDS = {"ok": ("ok", "green"), "none": ("-", "dim"), "note": ("note", "yellow"), "bad": ("FAIL", "bold red")}
+_VERSIONS = 8  # lines for packages that are as they should be
 _PLAIN_WIDTH = 120  # columns where there is no terminal to ask
 
 
@@ -80,9 +81,9 @@ def show(console: Console, section: Section) -> None:
 
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(width=4, no_wrap=True)
-    table.add_column(min_width=13, max_width=22)
+    table.add_column(width=15, overflow="fold")
     table.add_column(ratio=1, overflow="fold")
-    for each in section.findings:
+    for each in shortened(section):
         word, style = _WORDS[each.status]
         value = Text(each.value, style="dim" if each.status == "none" else "")
         if each.fix:
@@ -93,8 +94,19 @@ def show(console: Console, section: Section) -> None:
     console.print()
 
 
+def shortened(section: Section) -> list[Finding]:
+    """The lines; of many packages that are as they should be, those that matter most, and the others in one."""
+    plain = [each for each in section.findings if each.status == "ok" and not each.fix]
+    if section.title != "Versions" or len(plain) <= _VERSIONS:
+        return section.findings
+    others = plain[_VERSIONS:]
+    line = Finding("others", ", ".join(f"{each.name} {each.value}" for each in others))
+    return [*(each for each in section.findings if each not in others), line]
+
+
 def summarise(console: Console, sections: list[Section]) -> None:
     """Whether it can be used, and what could be done."""
+    from rich.table import Table
     from rich.text import Text
 
     lines = to_do(sections)
@@ -107,7 +119,12 @@ def summarise(console: Console, sections: list[Section]) -> None:
     else:
         console.print(Text("crossdistill works here.", style="bold green"))
     for title, chosen in (("To do:", needed), ("Where you want it:", [line for line in lines if not line[2]])):
-        if chosen:
-            console.print(title)
+        if not chosen:
+            continue
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(width=19, overflow="fold")
+        table.add_column(ratio=1, overflow="fold")
         for name, fix, _ in chosen:
-            console.print(Text.assemble("  ", (name, "bold"), "  ", (fix, "cyan")))
+            table.add_row(Text(f"  {name}"), Text(fix, style="cyan"))
+        console.print(title)
+        console.print(table)

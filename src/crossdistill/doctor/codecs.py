@@ -32,7 +32,7 @@ def codecs() -> Section:
         _several("pictures", _PICTURES, _picture, "pip install -U pillow"),
         _several("sound", _SOUNDS, _sound, "pip install 'crossdistill[audio]'"),
         _several("video", _VIDEOS, _video, "pip install 'crossdistill[video]'"),
-        _one("TIFF of many channels", _tiff, "raster"),
+        _one("TIFF rasters", _tiff, "raster"),
         _one("OpenEXR", _openexr, "raster"),
         _one("SVG", _svg, "sketch"),
         _one("HDF5", _hdf5, "hdf5"),
