@@ -10,11 +10,12 @@ from pydantic import BaseModel, Field
 
 from crossdistill.evaluation.probes import Vectors
 from crossdistill.pairs import Side
-from crossdistill.serve.certainty import LOOKED_AT, Familiarity, label_features, retrieval_features
+from crossdistill.serve.certainty import LOOKED_AT, Familiarity, label_features, percent, retrieval_features
 from crossdistill.serve.gallery import Shelf
 from crossdistill.serve.student import Student, other
 
 _LABELS = 5  # likeliest ones that are told
+_SURE = 0.7  # from which probability on an answer counts as sure
 
 
 class Found(BaseModel):
@@ -127,7 +128,7 @@ def _found(student: Student, shelf: Shelf, rows: np.ndarray, similarity: np.ndar
                 split=entry.split,
                 picture=address(student, shelf, row, "picture"),
                 sound=address(student, shelf, row, "sound") if audible else None,
-            )  # fmt: skip
+            )
         )
     return found
 
@@ -147,18 +148,16 @@ def _certainty(student: Student, query: Vectors, side: Side, k: int, similarity:
     share = None if nearest is None else student.familiarity[side].share(nearest)
     main = label if label.probability is not None else partner
     if Familiarity.strange(share):
-        verdict, summary = "strange", (
-            f"Unlike anything in training: {1 - (share or 0):.0%} of held-out items are nearer to a training item. "
-            "What follows says little."
-        )  # fmt: skip
+        verdict = "strange"
+        farther = percent(1 - (share or 0))
+        summary = f"Unlike all of training: {farther} of held-out items are nearer to it. The rest says little."
     elif main.probability is None:
         verdict, summary = "unknown", "Too little is held out in this run to say how sure the model is."
     else:
-        what = "the label" if main is label else f"its own partner among the {k} nearest"
-        verdict = "sure" if main.probability >= 0.7 else "unsure"
-        summary = (
-            f"{main.probability:.0%} that {what} is right." if main is label else f"{main.probability:.0%} for {what}."
-        )
+        verdict = "sure" if main.probability >= _SURE else "unsure"
+        of_partner = f"the {k} nearest, with scores like these, hold the partner"
+        what = "labels with scores like these are right" if main is label else of_partner
+        summary = f"{verdict.capitalize()}: {what} {percent(main.probability)} of the time."
     return Certainty(
         verdict=verdict, summary=summary, label=label, partner=partner,
         familiarity=None if share is None else round(share, 4),

@@ -48,7 +48,13 @@ class Calibration:
         """Of one case with ``features`` ``(f,)``."""
         if not self.informative:
             return self.rate
-        return float(self._model.predict_proba(features[None])[0, 1])
+        least = 1 / (self.cases + 2)  # so many cases bear no stronger promise
+        return float(np.clip(self._model.predict_proba(features[None])[0, 1], least, 1 - least))
+
+
+def percent(share: float) -> str:
+    """A share as people read it, without promising all or nothing."""
+    return "over 99%" if share > 0.995 else "under 1%" if share < 0.005 else f"{share:.0%}"
 
 
 def calibrate(features: Floats, right: NDArray[np.bool_], groups: Ints) -> Calibration | None:

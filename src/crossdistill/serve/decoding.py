@@ -6,7 +6,7 @@ import multiprocessing
 import queue
 import signal
 import warnings
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +22,8 @@ from crossdistill.modalities import Modality
 from crossdistill.serve.limits import Limits, RefusedError, check_header
 
 _START = 120.0  # seconds that a process may take to be there
+# What modalities import when they first read an item, where it takes long.
+_USED = {"audio": ("soundfile", "librosa.filters", "scipy.signal"), "video": ("av",), "sketch": ("resvg_py",)}
 
 
 class Decoders:
@@ -32,17 +34,19 @@ class Decoders:
 
     Args:
         limits: of time and memory, and how many processes there are.
-        modalities: that will be read, whose modules are imported beforehand.
+        samples: an item of each modality that will be read. A process reads them before it is used, so that what a
+            first reading imports and computes is not counted as the first request's time.
     """
 
-    def __init__(self, limits: Limits, modalities: Iterable[Modality] = ()) -> None:
+    def __init__(self, limits: Limits, samples: Sequence[tuple[Modality, MemoryItem]] = ()) -> None:
         self.limits = limits
         methods = multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         if "forkserver" in methods:
-            kinds = sorted({type(modality).__module__ for modality in modalities})
-            self._context.set_forkserver_preload([__name__, *kinds])
-        self._all = [_Decoder(self._context, limits) for _ in range(limits.decoders)]
+            kinds = {type(modality).__module__ for modality, _ in samples}
+            used = {module for modality, _ in samples for module in _USED.get(modality.modality, ())}
+            self._context.set_forkserver_preload([__name__, *sorted(kinds), *sorted(used)])
+        self._all = [_Decoder(self._context, limits, samples) for _ in range(limits.decoders)]
         self._idle: queue.SimpleQueue[_Decoder] = queue.SimpleQueue()
         for decoder in self._all:
             self._idle.put(decoder)
@@ -78,8 +82,8 @@ class Decoders:
 class _Decoder:
     """One process, started anew after it had to be killed. One thread at a time uses it."""
 
-    def __init__(self, context: Any, limits: Limits) -> None:
-        self._context, self._limits = context, limits
+    def __init__(self, context: Any, limits: Limits, samples: Sequence[tuple[Modality, MemoryItem]]) -> None:
+        self._context, self._limits, self._samples = context, limits, samples
         self._process: Any = None
         self._pipe: Connection | None = None
 
@@ -89,7 +93,7 @@ class _Decoder:
         self.stop()
         self._pipe, theirs = self._context.Pipe()
         self._process = self._context.Process(
-            target=_work, args=(theirs, self._limits), daemon=True, name="crossdistill-decoder"
+            target=_work, args=(theirs, self._limits, self._samples), daemon=True, name="crossdistill-decoder"
         )
         self._process.start()
         theirs.close()
@@ -133,13 +137,15 @@ class _Decoder:
             self._process = None
 
 
-def _work(pipe: Connection, limits: Limits) -> None:
+def _work(pipe: Connection, limits: Limits, samples: Sequence[tuple[Modality, MemoryItem]]) -> None:
     """What such a process does: a modality and an item in, an array or an error out."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the server, which then ends this one
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     Pillow.MAX_IMAGE_PIXELS = limits.pixels
     warnings.simplefilter("error", Pillow.DecompressionBombWarning)
+    for modality, item in samples:
+        _decoded(modality, item, limits)
     _limit_memory(limits.decode_bytes)
     pipe.send("ready")
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 from collections import OrderedDict
@@ -21,6 +22,7 @@ from crossdistill.pairs import Pairs, Side, Split
 from crossdistill.pairs.items import content_hash
 from crossdistill.pipeline import CrossModalModel
 from crossdistill.search import Index
+from crossdistill.serve.remembered import remembered
 
 PICTURE_SIDE = 160  # pixels: 80 on a page, of screens with two dots a pixel
 _KEPT = 4096  # pictures in memory, of about 3 kB each
@@ -62,16 +64,23 @@ class Gallery:
         side: their modality's part in the run.
         modality: draws and plays them.
         entries: the items.
-        own: whether they are the run's own, so that partners are known.
+        contents: of the run's own items, whose partners are known: a hash of all their contents.
     """
 
-    def __init__(self, name: str, side: Side, modality: Modality, entries: Entries, *, own: bool) -> None:
-        self.name, self.side, self.modality, self.entries, self.own = name, side, modality, entries, own
+    def __init__(
+        self, name: str, side: Side, modality: Modality, entries: Entries, contents: str | None = None
+    ) -> None:  # fmt: skip
+        self.name, self.side, self.modality, self.entries, self.contents = name, side, modality, entries, contents
         self._pictures: OrderedDict[int, bytes | None] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    @property
+    def own(self) -> bool:
+        """Whether these are the run's own items."""
+        return self.contents is not None
 
     def picture(self, position: int) -> bytes | None:
         """A small picture of an item as WebP; None where it cannot be drawn any more."""
@@ -142,7 +151,8 @@ def own_gallery(pairs: Pairs, side: Side, modality: Modality, name: str) -> tupl
             place[key] = len(entries)
             entries.append(Entry(str(item), item, pair.label, pair.split))
         position[row] = place[key]
-    return Gallery(name, side, modality, entries, own=True), position
+    digest = hashlib.sha256("\n".join(place).encode()).hexdigest()
+    return Gallery(name, side, modality, entries, digest), position
 
 
 def _content(item: Item, where: str) -> str:
@@ -162,6 +172,11 @@ def shelved(model: CrossModalModel, gallery: Gallery, what: str, known: Vectors 
         PairsError: an item cannot be read any more.
     """
     index = Index.create(None, model, gallery.side, "exact")
+    if known is None and gallery.contents is not None:
+        shape = (len(gallery), model.width)
+        known = remembered(
+            model.encoder(gallery.side), gallery.contents, shape, lambda: _embedded(model, gallery, what)
+        )  # fmt: skip
     vectors = _embedded(model, gallery, what) if known is None else known
     if len(vectors):
         index.add(vectors, [gallery.entries[row].id for row in range(len(gallery))])

@@ -63,7 +63,7 @@ def open_gallery(place: Path, model: CrossModalModel) -> Shelf:
         warn(
             f"{len(left_out)} of {len(entries) + len(left_out)} files of the gallery are left out, unreadable: {named}"
         )
-    gallery = Gallery(f"the gallery {place.name}", "source", modality, entries, own=False)
+    gallery = Gallery(f"the gallery {place.name}", "source", modality, entries)
     say(f"gallery: {len(entries)} items")
     return shelved(model, gallery, "items of the gallery")
 
@@ -77,4 +77,4 @@ def _open_index(place: Path, model: CrossModalModel) -> Shelf:
             fix="build it with --modality source",
         )  # fmt: skip
     modality = model.encoder("source").modality
-    return Shelf(Gallery(f"the index {place.name}", "source", modality, IndexEntries(index), own=False), index)
+    return Shelf(Gallery(f"the index {place.name}", "source", modality, IndexEntries(index)), index)

@@ -16,6 +16,7 @@ from crossdistill.item import MemoryItem
 from crossdistill.pairs import Side
 from crossdistill.report.render import templates
 from crossdistill.serve.answer import Answer, address
+from crossdistill.serve.certainty import percent
 from crossdistill.serve.limits import RefusedError, safe_name
 from crossdistill.serve.service import Service
 from crossdistill.serve.setup import setup_of
@@ -116,7 +117,7 @@ class Page:
         return _column(student, side, answer=answer, seen=picture)
 
     def _shown(self, columns: list[Column]) -> str:
-        return self._template.render(columns=columns)
+        return self._template.render(columns=columns, percent=percent)
 
 
 def add_page(app: FastAPI, service: Service) -> None:
@@ -134,12 +135,27 @@ def add_page(app: FastAPI, service: Service) -> None:
     gr.mount_gradio_app(
         app, blocks, path="/", server_name="127.0.0.1", footer_links=[], run_history=False, allowed_paths=[],
         show_error=False, max_file_size=1, ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False,
-        theme=gr.themes.Base(primary_hue="cyan", neutral_hue="slate", font=_SYSTEM, font_mono=_SYSTEM_MONO),
-        css=_asset("page.css"),
+        theme=_theme(),
+        head=f"<style>{_asset('page.css')}</style>",  # as `css`, Gradio would drop what it does not know
     )  # fmt: skip
     # A mounted Gradio counts as not launched, and then takes any path for that of an upload. The gate refuses paths
     # before that; this is the second lock.
     blocks.has_launched = True
+
+
+def _theme() -> Any:
+    """Quiet colours, those of page.css, and the fonts of the reader's own machine."""
+    return gr.themes.Base(
+        primary_hue="cyan", neutral_hue="slate", radius_size="lg", font=_SYSTEM, font_mono=_SYSTEM_MONO
+    ).set(
+        body_background_fill="#f7f9fa", body_background_fill_dark="#11161b", block_background_fill_dark="#182027",
+        block_border_color="#dde3e8", block_border_color_dark="#2b353e", border_color_primary_dark="#2b353e",
+        background_fill_primary_dark="#182027", background_fill_secondary_dark="#11161b",
+        input_background_fill_dark="#11161b", input_border_color_dark="#2b353e", block_label_text_color="#5b6975",
+        checkbox_label_background_fill_dark="#232d35", checkbox_background_color_dark="#11161b",
+        checkbox_background_color_selected="#0b6e8a", checkbox_background_color_selected_dark="#5cc2dc",
+        slider_color="#0b6e8a", slider_color_dark="#5cc2dc",
+    )  # fmt: skip
 
 
 def _layout(page: Page, service: Service) -> Any:
@@ -149,13 +165,13 @@ def _layout(page: Page, service: Service) -> Any:
     with gr.Blocks(title="crossdistill", analytics_enabled=False, fill_width=True) as blocks:
         title = gr.HTML(headline(first), apply_default_css=False)
         with gr.Row(equal_height=False):
-            with gr.Column(scale=0, min_width=320, elem_classes="cd-side"):
+            with gr.Column(scale=0, min_width=344, elem_classes="cd-side"):
                 run = gr.Dropdown(
                     [(f"{each.run}: {each.objective}", each.id) for each in service.students.values()], value=first.id,
                     label="Run", interactive=True, visible=len(service.students) > 1,
                 )  # fmt: skip
                 others = gr.CheckboxGroup(
-                    alike, value=[], label="Beside it", visible=bool(alike), interactive=True,
+                    alike, value=[], label="Compare with", visible=bool(alike), interactive=True,
                     elem_classes="cd-others",
                 )  # fmt: skip
                 query = gr.HTML(

@@ -77,7 +77,7 @@ class Map:
     def _draw(self) -> bytes:
         sheet = Pillow.new("RGBA", (_SIDE, _SIDE), (0, 0, 0, 0))
         mask = Pillow.new("L", (_TILE, _TILE), 0)
-        ImageDraw.Draw(mask).rounded_rectangle((0, 0, _TILE - 1, _TILE - 1), radius=_TILE // 5, fill=235)
+        ImageDraw.Draw(mask).rounded_rectangle((0, 0, _TILE - 1, _TILE - 1), radius=_TILE // 5, fill=255)
         for row, (x, y) in zip(self.rows, self.places, strict=True):
             drawn = self.gallery.picture(int(row))
             if drawn is None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from crossdistill.errors import nearest
 from crossdistill.evaluation.probes import Vectors, unit
 from crossdistill.item import MemoryItem
+from crossdistill.modalities import Modality
 from crossdistill.pairs import Side
 from crossdistill.serve.answer import Answer, answer
 from crossdistill.serve.decoding import Decoders
@@ -73,7 +74,7 @@ class Service:
         self.limits = limits
         self.admission = Admission(limits.waiting)
         self.kept = Kept(limits)
-        self.decoders = Decoders(limits, (student.modality(side) for student in students for side in SIDES))
+        self.decoders = Decoders(limits, _samples(students))
         self._compute = threading.Lock()  # torch uses all processors for one of them
 
     def admit(self) -> AbstractContextManager[None]:
@@ -144,3 +145,15 @@ class Service:
     def close(self) -> None:
         """Ends the processes that read items."""
         self.decoders.close()
+
+
+def _samples(students: Sequence[Student]) -> list[tuple[Modality, MemoryItem]]:
+    """An item of each modality, for the processes that read items to begin with."""
+    found: dict[str, tuple[Modality, MemoryItem]] = {}
+    for student in students:
+        for side in SIDES:
+            modality, entries = student.modality(side), student.own[side].gallery.entries
+            item = entries[0].item if len(entries) else None
+            if item is not None and modality.decoding not in found:
+                found[modality.decoding] = (modality, MemoryItem(item.name, item.read_bytes()))
+    return list(found.values())

@@ -34,13 +34,14 @@ function apply() {
 }
 
 function ask(what) {
+  if (window.innerWidth < 900 && !what.drawn) setTimeout(() => document.querySelector(".cd-results")?.scrollIntoView({ behavior: "smooth" }), 350);
   asked += 1;
   query = { ...what, number: asked };
   props.value = JSON.stringify({ setup, query });
   trigger("submit");
 }
 
-async function send(blob, name) {
+async function send(blob, name, drawn = false) {
   if (blob.size > setup.most) {
     say(`${name} has ${blob.size.toLocaleString()} bytes, where ${setup.most.toLocaleString()} are the most. Send a smaller file.`, true);
     return;
@@ -52,7 +53,7 @@ async function send(blob, name) {
     const answer = await response.json();
     if (number !== asked) return;  // something else has been asked meanwhile
     if (!response.ok) { say([answer.problem, answer.expected, answer.fix].filter(Boolean).join(" "), true); return; }
-    ask({ token: answer.token, name });
+    ask({ token: answer.token, name, drawn });
   } catch { say("The server does not answer. Is it still running?", true); }
 }
 
@@ -90,11 +91,11 @@ function drawn() {
   return new Promise((done) => sheet.toBlob(done, "image/png"));
 }
 
-async function search() {
+async function search(whileDrawing = false) {
   clearTimeout(timer);
   if (!strokes.length) { say("Draw something first."); return; }
   say("");
-  await send(await drawn(), "drawing.png");
+  await send(await drawn(), "drawing.png", whileDrawing);
 }
 
 const point = (event) => {
@@ -117,7 +118,7 @@ for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (
   if (!stroke) return;
   strokes.push(stroke);
   stroke = null;
-  timer = setTimeout(search, 700);
+  timer = setTimeout(() => search(true), 700);
 });
 
 // Sound, as WAV of 16 bits in mono: the loudest part of the length that the encoder hears.
@@ -198,5 +199,20 @@ element.addEventListener("click", (event) => {
   if (name === "search") search();
   if (name === "record") record();
 });
+// The sounds of what was found, one at a time.
+let player = null, playing = null;
+const stop = () => { player?.pause(); playing?.classList.remove("cd-playing"); player = playing = null; };
+document.addEventListener("click", (event) => {
+  const button = event.target.closest(".cd-play");
+  if (!button) return;
+  const same = button === playing;
+  stop();
+  if (same) return;
+  playing = button; player = new Audio(button.dataset.sound);
+  button.classList.add("cd-playing");
+  player.addEventListener("ended", stop);
+  player.play().catch(stop);
+});
+
 watch("value", apply);
 apply();
