@@ -84,12 +84,13 @@ class TeacherBank:
         self._known.update(zip(files, self._order[found].tolist(), strict=True))
 
 
-def open_bank(folder: Path, check: Check = "some") -> TeacherBank:
+def open_bank(folder: str | Path, check: Check = "some") -> TeacherBank:
     """The bank in a folder, whoever made it; ``check`` as in :meth:`Packed.open`.
 
     Raises:
         RunFolderError: it is missing, damaged or of another format.
     """
+    folder = Path(folder)
     refuse_first_format(folder)
     return TeacherBank(Packed.open(Place(folder, NAME), check))
 
