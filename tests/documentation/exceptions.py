@@ -54,15 +54,15 @@ EXCEPTIONS = (
     Rule(r"^python -m pytest", "these tests are part of `make test`"),
     Rule(r"^python -m tests\.faults", "an hour of kills and resumptions; tests/test_faults.py runs a part"),
     Rule(r"^python tests/golden/record\.py", "writes a file of the tree anew"),
-    Rule(r"^python -m benchmarks\.(field|ease)", "makes an environment for each peer"),
-    Rule(r"^python -m benchmarks\.sets", "needs packages that have to be fetched"),
-    Rule(r"--parts device", "needs a GPU"),
+    Rule(
+        r"^python -m benchmarks\.(?!ease$|theory\.tables)",
+        "measures: minutes to hours, on a machine that does nothing else; its options are parsed all the same",
+    ),
     Rule(r".", "needs the shards of this page; tests/test_bank.py runs these commands", where="docs/recipes/shards.md"),
 )
 
 SMALLER = (
     Rule(r"--nproc-per-node 8", "two processes on two cores", instead="--nproc-per-node 2"),
-    Rule(r"^(python -m benchmarks\.\S+)$", "its own short form", instead=r"\1 --quick"),
     Rule(r"in 0 0\.15 0\.3 0\.45 0\.6 0\.75 0\.9 1;", "two of the eight sets", instead="in 0 1;"),
 )
 

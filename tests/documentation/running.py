@@ -200,6 +200,7 @@ class Page:
         self._python.stdin.flush()
         line = self._python.stdout.readline()
         if not line:
+            self._python.communicate()
             self._python = None
             return "Python ended"
         answer: dict[str, Any] = json.loads(line)
@@ -208,6 +209,5 @@ class Page:
     def _stop(self) -> None:
         self._stop_server()
         if self._python is not None:
-            self._python.kill()
-            self._python.wait()
+            self._python.communicate()  # the end of its input ends it
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -12,6 +12,7 @@ import json
 import sys
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tests.documentation.shortening import make_room, short
@@ -48,11 +49,9 @@ def given() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def sorted_files() -> list[str]:
+def sorted_files() -> list[Path]:
     """The photographs."""
-    from pathlib import Path
-
-    return sorted(map(str, Path("photos").glob("*.jpg")))
+    return sorted(Path("photos").glob("*.jpg"))
 
 
 def keep_runs_short() -> None:
@@ -65,7 +64,7 @@ def keep_runs_short() -> None:
     real = commands.run
 
     def run(config: Any, overrides: list[str] | None = None, **named: Any) -> Any:
-        content = config if isinstance(config, Mapping) else yaml.safe_load(open(config).read())  # noqa: SIM115, PTH123
+        content = config if isinstance(config, Mapping) else yaml.safe_load(Path(config).read_text())
         more = [*(overrides or []), *short(content)]
         if content.get("pairs") == "emoji":
             more += ["source.size=64", "target.size=64"]

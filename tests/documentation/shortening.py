@@ -24,10 +24,9 @@ def short(content: Mapping[str, Any], command: str = "run") -> list[str]:
     found = []
     if command != "pretrain":
         found += ["train.epochs=1", "train.batch_size=32", "evaluate.draws=2"]
+        found += ["evaluate.fine_tune.epochs=1", "evaluate.supervised.epochs=1"]
     if content.get("pretrain") is not None:
         found += ["pretrain.epochs=1", "pretrain.batch_size=32"]
-    evaluate = content.get("evaluate") or {}
-    found += [f"evaluate.{part}.epochs=1" for part in ("fine_tune", "supervised") if part in evaluate]
     target = content.get("target") or {}
     pairs = content.get("pairs")
     if pairs == "emoji" or command == "demo":
@@ -48,7 +47,7 @@ def shortened(arguments: list[str]) -> list[str]:
         if path is not None and path.is_file():
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     if command == "demo" and "--help" not in arguments:
-        content = {"evaluate": {"fine_tune": {}, "supervised": {}}, "out": "runs/demo"}
+        content = {"out": "runs/demo"}
     if content:
         make_room(_outs(arguments) or [str(content.get("out"))])
     else:
