@@ -14,8 +14,10 @@ from mkdocs.structure.pages import Page
 
 _BLOCK = re.compile(r"^```math\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"\$`([^`]+)`\$")
-_BAR = '<mo stretchy="false">&#x0007C;</mo>'  # browsers would set it as an operator, with room on both sides
 _WIDE = 24  # signs that fit a line of a telephone
+_OPENED = r"&#x00028;</mo>|&#x0005B;</mo>|<mrow>|<math[^>]*>"
+_SIGN = re.compile(rf"({_OPENED}|&#x0003D;</mo>|&#x02264;</mo>)<mo>&#x02212;</mo>")  # of a number, not between two
+_FUNCTION = re.compile(rf"({_OPENED})?<m[io]>(log|exp|tanh|min|max|sup)</m[io]>(<mo stretchy=\"false\">&#x00028;)?")
 _NUMBER = re.compile(r"\\tag\{(\d+)\}")
 _PLACE = re.compile(r"(?:<p>)?MATHS(\d+)X(?:</p>)?")
 
@@ -40,10 +42,19 @@ def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -
 
 
 def mathml(source: str, display: str = "inline") -> str:
-    """One formula in LaTeX as a ``<math>`` element."""
-    return convert(source.replace(r"\_", "_"), display=display).replace(
-        _BAR, _BAR.replace("<mo", '<mo lspace="0" rspace="0"')
+    """One formula in LaTeX as a ``<math>`` element, with the room around its signs that mathematicians give them."""
+    html = convert(source.replace(r"\_", "_"), display=display)
+    html = html.replace(
+        '<mo stretchy="false">&#x0007C;</mo>', '<mo stretchy="false" lspace="0" rspace="0">&#x0007C;</mo>'
     )
+    html = _SIGN.sub(r'\1<mo form="prefix">&#x02212;</mo>', html)
+    return _FUNCTION.sub(_spaced, html)
+
+
+def _spaced(found: re.Match[str]) -> str:
+    before, name, after = found.groups()
+    left, right = ("0" if edge else "0.167em" for edge in (before, after))
+    return f'{before or ""}<mo lspace="{left}" rspace="{right}">{name}</mo>{after or ""}'
 
 
 def _within_a_line(source: str) -> str:
