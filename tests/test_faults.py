@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from faults.everything import open_scene, run
+from faults.indices import index_faults
 from faults.kills import chains, choose, kill_at
-from faults.moments import MOMENTS, STAGES, Moment
+from faults.moments import INDEX_MOMENTS, MOMENTS, STAGES, Moment
 from faults.scene import Scene
 from faults.table import content, markdown
 
@@ -18,6 +19,7 @@ FIXED = (
     ("stage 2", "between a checkpoint and its checksum"),
     ("evaluation", "half-way through metrics.json"),
 )
+KILLED_ADDITIONS = (("add", "half-way through the vectors"), ("add", "after it took its place"))
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,12 @@ def test_the_kills_are_spread_over_all_stages() -> None:
     for chain in chains(moments):
         order = [STAGES.index(each.stage) for each in chain]
         assert order == sorted(set(order))
+
+
+def test_an_index_whose_addition_is_killed_is_as_before_or_as_after(scene: Scene) -> None:
+    chosen = [each for each in INDEX_MOMENTS if (each.stage, each.name) in KILLED_ADDITIONS]
+    outcomes = list(index_faults(scene, chosen))
+    assert [outcome.outcome for outcome in outcomes] == ["as expected"] * 2
 
 
 @pytest.mark.slow

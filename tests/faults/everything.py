@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .damage import damaged_files
+from .indices import index_faults
 from .kills import chains, choose, kill_at, kill_at_random
 from .launch import Launcher, run_real
 from .many import many_ranks
@@ -17,7 +18,7 @@ from .others import other_faults
 from .places import bad_places
 from .scene import Outcome, Scene, prepare
 
-PARTS = ("kills", "damage", "places", "others", "ranks")
+PARTS = ("kills", "damage", "places", "others", "indices", "ranks")
 
 
 @contextmanager
@@ -58,7 +59,8 @@ def run(kills: int, seed: int, parts: Sequence[str] = PARTS) -> tuple[list[Outco
 def _faults(scene: Scene, kills: int, seed: int, parts: Sequence[str]) -> Iterator[Outcome]:
     if "kills" in parts:
         yield from killed(scene, kills, seed)
-    for part, faults in (("damage", damaged_files), ("places", bad_places), ("others", other_faults)):
+    for part, faults in (("damage", damaged_files), ("places", bad_places), ("others", other_faults),
+                         ("indices", index_faults)):  # fmt: skip
         if part in parts:
             yield from faults(scene)
     if "ranks" in parts:

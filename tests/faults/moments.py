@@ -89,3 +89,20 @@ MOMENTS: tuple[Moment, ...] = (
     Moment("report", "half-way through report.html", _write(r"run/\.report\.html")),
     Moment("report", "before report.html takes its place", _replace(r"run/report\.html$")),
 )  # fmt: skip
+
+INDEX_MOMENTS: tuple[Moment, ...] = (
+    Moment("build", "before index.json is there", _replace(r"index/index\.json$")),
+    Moment("build", "between items and the end", _replace(r"index/index\.json$", nth=3)),
+    Moment("add", "half-way through the vectors", _write(r"vectors-000000\.f32$", 1, "r+")),
+    Moment("add", "between vectors and metadata", _replace(r"items-000003\.parquet$")),
+    Moment("add", "between metadata and index.json", _replace(r"items-000003\.parquet$", "after")),
+    Moment("add", "half-way through index.json", _write(r"\.index\.json")),
+    Moment("add", "before index.json takes its place", _replace(r"index/index\.json$")),
+    Moment("add", "after it took its place", _replace(r"index/index\.json$", "after")),
+    Moment("replace", "half-way through the vectors", _write(r"\.vectors-000003\.f32")),
+    Moment("replace", "between vectors and metadata", _replace(r"items-000003\.parquet$")),
+    Moment("replace", "before index.json takes its place", _replace(r"index/index\.json$")),
+    Moment("replace", "among old files that go",
+           {"at": "unlink", "of": r"vectors-000000\.f32$", "nth": 1, "point": "before"}),
+)  # fmt: skip
+"""Those of an index; the stage is what its command does."""

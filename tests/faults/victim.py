@@ -29,7 +29,7 @@ Hook = dict[str, Any]
 
 _MODULES = (
     "crossdistill.cli.app", "crossdistill.cli.many", "crossdistill.cli.finish", "crossdistill.cli.bank",
-    "crossdistill.pipeline", "crossdistill.report.render", "crossdistill.training.trackers",
+    "crossdistill.cli.index", "crossdistill.pipeline", "crossdistill.report.render", "crossdistill.training.trackers",
 )  # fmt: skip
 
 
