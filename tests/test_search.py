@@ -142,14 +142,14 @@ def test_rows_that_are_all_alike_are_found_by_number(monkeypatch: pytest.MonkeyP
 
 
 def test_exact_search_never_has_all_scores_in_memory() -> None:
-    vectors, queries = draw(200_000, 8), draw(512, 8, seed=1)
+    vectors, queries = draw(100_000, 8), draw(256, 8, seed=1)
     tracemalloc.start()
     try:
         nearest(queries, vectors, 10)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 0.3 * len(queries) * len(vectors) * 4
+    assert peak < 0.5 * len(queries) * len(vectors) * 4
 
 
 # Indices in memory and on a disk
