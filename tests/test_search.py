@@ -310,6 +310,17 @@ def test_two_that_add_at_once_both_add(model: CrossModalModel, tmp_path: Path) -
     assert [hits[0].id for hits in index.query(vectors, 1)] == [f"n{row}" for row in range(40)]
 
 
+def test_what_is_added_never_goes_into_another_index(model: CrossModalModel, tmp_path: Path) -> None:
+    index = Index.create(tmp_path / "index", model, "source")
+    shutil.rmtree(tmp_path / "index")
+    Index.create(tmp_path / "index", model, "target")
+    with pytest.raises(RunFolderError, match="Another index stands"):
+        index.add(draw(1, index.width), ["a"])
+    shutil.rmtree(tmp_path / "index")
+    with pytest.raises(StorageError):
+        index.add(draw(1, index.width), ["a"])
+
+
 # Graphs
 
 

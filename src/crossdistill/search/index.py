@@ -70,7 +70,7 @@ class Index:
             model: whose embeddings it will have.
             modality: of the items, source or target.
             kind: ``exact``, ``hnsw`` (approximate), or ``auto``: exact up to 200,000 items.
-            half_built: it answers no query before :meth:`finish`.
+            half_built: on a disk it answers no query before :meth:`finish`.
 
         Raises:
             ConfigError: there is no such modality or kind.
@@ -82,7 +82,7 @@ class Index:
             raise ConfigError("Unknown kind of index.", expected="auto, exact or hnsw", received=repr(kind))
         if kind == "hnsw":
             graphs.usearch()
-        description = describe(model, modality, kind).with_(half_built=half_built)
+        description = describe(model, modality, kind).with_(half_built=half_built and folder is not None)
         if folder is not None:
             storage.create(folder, description)
         return cls(folder, State(description, np.empty((0, description.width), np.float32), no_rows(), None))
@@ -265,6 +265,11 @@ class Index:
                 yield self._state
                 return
             with storage_errors(self.folder), locked(self.folder / storage.LOCK):
-                if read_description(self.folder) != self._state.description:
+                there, here = read_description(self.folder), self.description
+                if (there.encoders, there.modality) != (here.encoders, here.modality):
+                    raise RunFolderError(
+                        "Another index stands where this one was.", where=self.folder, fix="open it again"
+                    )
+                if there != here:
                     self._state = storage.read(self.folder, check=False)
                 yield self._state
