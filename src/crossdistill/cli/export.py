@@ -49,10 +49,14 @@ def _lines(done: Exported) -> list[str]:
         f"output {made['name']}: {made['dtype']} {_shape(made['shape'])}, unit length",
         *(f"inside: {step}" for step in content["inside"]),
         *(f"left to do before it: {step}" for step in content["outside"]),
-        f"agrees with PyTorch on {parity.items} items of {parity.shapes} shapes in batches of "
+        f"agrees with PyTorch on {_count(parity.items, 'item')} of {_count(parity.shapes, 'shape')} in batches of "
         f"{', '.join(map(str, parity.batches))}: largest difference {parity.difference:.1e} "
         f"(limit {parity.tolerance:g}), lowest cosine {parity.cosine:.7f}",
     ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _shape(axes: Sequence[str | int]) -> str:

@@ -208,7 +208,8 @@ def _export(
         if example is not None:
             write_text(folder / "example.py", example)
         manifest["versions"] = _versions()
-        files = sorted(folder.iterdir(), key=lambda path: -path.stat().st_size)
+        # The graph or the weights first; data that an ONNX file could not hold comes after it.
+        files = sorted(folder.iterdir(), key=lambda path: (path.name.endswith(".data"), -path.stat().st_size))
         manifest["files"] = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in files}
         write_json(folder / MANIFEST, manifest)
     return Exported(out, tuple(out / name for name in (*manifest["files"], MANIFEST)), parity, manifest)
@@ -243,8 +244,13 @@ def _quantised(folder: Path, entry: Entry, samples: list[Sample], measured: _Mea
         "difference": parity.difference,
         "cosine": parity.cosine,
         "milliseconds": {name: latency(run, entry, arrays) for name, run in runs.items()},
-        "bytes": {"fp32": whole.stat().st_size, "int8": small.stat().st_size},
+        "bytes": {"fp32": _size(whole), "int8": _size(small)},
     }
+
+
+def _size(graph: Path) -> int:
+    """Bytes of a graph with the data that may lie beside it."""
+    return sum(path.stat().st_size for path in (graph, graph.with_name(f"{graph.name}.data")) if path.is_file())
 
 
 def _described(encoder: Encoder, entry: Entry) -> dict[str, Any]:

@@ -48,7 +48,12 @@ def quantise(source: Path, target: Path) -> None:
     try:
         # Unsigned weights: of convolutions in whole numbers ONNX Runtime's kernels for signed ones are far slower.
         quantize_dynamic(
-            source, target, op_types_to_quantize=_KINDS, nodes_to_exclude=before, weight_type=QuantType.QUInt8
+            source,
+            target,
+            op_types_to_quantize=_KINDS,
+            nodes_to_exclude=before,
+            weight_type=QuantType.QUInt8,
+            use_external_data_format=source.with_name(f"{source.name}.data").exists(),
         )
     finally:
         root.setLevel(level)
