@@ -50,6 +50,7 @@ EXCEPTIONS = (
     Rule(r"^#!/bin/bash", "a batch script: needs SLURM"),
     Rule(r"^sbatch ", "needs SLURM"),
     Rule(r"--nnodes 4", "needs four machines"),
+    Rule(r"--push ", "uploads to the Hugging Face Hub; tests/test_hub.py has one that stands in for it"),
     Rule(r"^make ", "sets up an environment; the checks that it runs are those of CI"),
     Rule(r"^python -m pytest", "these tests are part of `make test`"),
     Rule(r"^python -m tests\.faults", "an hour of kills and resumptions; tests/test_faults.py runs a part"),
