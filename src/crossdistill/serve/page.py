@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from dataclasses import dataclass
@@ -131,13 +132,17 @@ def add_page(app: FastAPI, service: Service) -> None:
             raise RefusedError("The file is empty.", status=400, where=safe_name(name), received="0 bytes")
         return {"token": service.kept.put(MemoryItem(safe_name(name), content))}
 
-    blocks = _layout(page, service)
-    gr.mount_gradio_app(
-        app, blocks, path="/", server_name="127.0.0.1", footer_links=[], run_history=False, allowed_paths=[],
-        show_error=False, max_file_size=1, ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False,
-        theme=_theme(),
-        head=f"<style>{_asset('page.css')}</style>",  # as `css`, Gradio would drop what it does not know
-    )  # fmt: skip
+    async def mount() -> Any:
+        blocks = _layout(page, service)
+        gr.mount_gradio_app(
+            app, blocks, path="/", server_name="127.0.0.1", footer_links=[], run_history=False, allowed_paths=[],
+            show_error=False, max_file_size=1, ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False,
+            theme=_theme(),
+            head=f"<style>{_asset('page.css')}</style>",  # as `css`, Gradio would drop what it does not know
+        )  # fmt: skip
+        return blocks
+
+    blocks = asyncio.run(mount())  # where no loop runs, Gradio makes several and leaves them open
     # A mounted Gradio counts as not launched, and then takes any path for that of an upload. The gate refuses paths
     # before that; this is the second lock.
     blocks.has_launched = True
