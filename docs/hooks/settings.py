@@ -23,10 +23,10 @@ from crossdistill.pipeline import RunConfig
 MARK = "<!-- generated: settings -->"
 
 _SAME_AS = {
-    "source": "the modalities",
-    "target": "the modalities",
-    "objective": "the objectives",
-    "baselines": "the objectives",
+    "source": "a modality, see below",
+    "target": "a modality, see below",
+    "objective": "an objective, see below, or a list of terms",
+    "baselines": "a list of objectives",
 }
 _SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "multiple_of": "a multiple of"}
 
