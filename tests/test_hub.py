@@ -20,7 +20,7 @@ from crossdistill import CrossModalModel, errors
 from crossdistill.cli import publish as cli_publish
 from crossdistill.cli.app import main
 from crossdistill.encoders import Encoder
-from crossdistill.hub import findings, save_pretrained
+from crossdistill.hub import findings, save_pretrained, saving
 from crossdistill.hub.facts import Facts, facts_of, without_places
 from crossdistill.hub.licences import conditions, front_matter
 from crossdistill.hub.upload import plan_upload, upload
@@ -413,3 +413,19 @@ def test_an_encoder_that_is_not_timms_has_a_card_without_timm(tmp_path: Path) ->
         crossdistill.from_pretrained(place)
     again = crossdistill.from_pretrained(place, student=encoder)
     np.testing.assert_array_equal(again.embed(pictures()), model.embed(pictures()))
+
+
+def test_a_publishing_that_was_cut_off_is_no_model_and_can_be_repeated(
+    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = crossdistill.load(finished.root)
+    place = save_pretrained(model, tmp_path / "model", licence="mit")
+    for name in ("write_timm_form", "write_card", "write_json"):
+        with monkeypatch.context() as patch:
+            patch.setattr(saving, name, lambda *args, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                save_pretrained(model, place, licence="mit")
+        with pytest.raises(errors.RunFolderError, match="no published model"):
+            crossdistill.from_pretrained(place)
+    save_pretrained(model, place, licence="mit")
+    np.testing.assert_array_equal(crossdistill.from_pretrained(place).embed(pictures()), model.embed(pictures()))
