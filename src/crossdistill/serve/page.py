@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -132,7 +133,7 @@ def add_page(app: FastAPI, service: Service) -> None:
             raise RefusedError("The file is empty.", status=400, where=safe_name(name), received="0 bytes")
         return {"token": service.kept.put(MemoryItem(safe_name(name), content))}
 
-    async def mount() -> Any:
+    def mount() -> Any:
         blocks = _layout(page, service)
         gr.mount_gradio_app(
             app, blocks, path="/", server_name="127.0.0.1", footer_links=[], run_history=False, allowed_paths=[],
@@ -142,10 +143,23 @@ def add_page(app: FastAPI, service: Service) -> None:
         )  # fmt: skip
         return blocks
 
-    blocks = asyncio.run(mount())  # where no loop runs, Gradio makes several and leaves them open
+    blocks = _in_a_loop(mount)
     # A mounted Gradio counts as not launched, and then takes any path for that of an upload. The gate refuses paths
     # before that; this is the second lock.
     blocks.has_launched = True
+
+
+def _in_a_loop(make: Callable[[], Any]) -> Any:
+    """What ``make`` gives. Where no event loop runs, Gradio would make several and leave them open."""
+
+    async def made() -> Any:
+        return make()
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(made())
+    return make()
 
 
 def _theme() -> Any:
