@@ -34,6 +34,7 @@ STANDS_FOR = {
     "evaluate.key=value": "evaluate.shots=[1]", "GALLERY": "photos/",
 }  # fmt: skip
 _SETTINGS = {"data build": "keep=0.5"}  # what key=value stands for where it is no setting of a configuration
+_AFTER = {"--tolerance": "1e-3"}  # what a word stands for behind an option, where that is something else
 _ENDS = {"&&", "||", ";", "|", "&", "do", "done", "then", "fi", "(", ")", "{", "}"}
 _PLAIN = {"pairs": "pairs.csv", "out": "runs/any"}  # what a fragment of a configuration is put into
 
@@ -64,14 +65,22 @@ def _chosen(form: str) -> list[str]:
     words = [word.removesuffix("...") for word in re.sub(r"\s\.\.\.", "", form).split()]
     choices = [word.split("|") if re.fullmatch(r"[\w./-]+(\|[\w./-]+)+", word) else [word] for word in words]
     command = " ".join(word for word in words[1:3] if word.islower())
-    return [" ".join(_filled(word, command) for word in chosen) for chosen in itertools.product(*choices)]
+    return [
+        " ".join(_filled(word, before, command) for before, word in zip(["", *chosen], chosen, strict=False))
+        for chosen in itertools.product(*choices)
+    ]
 
 
-def _filled(word: str, command: str) -> str:
+def _filled(word: str, before: str, command: str) -> str:
+    """Something that fits in place of a word in capitals; ``before`` is the option that it may belong to."""
     if word == "key=value":
         return _SETTINGS.get(command, STANDS_FOR[word])
+    if word == "DIR":
+        return f"made-by-{command.replace(' ', '-')}"  # commands of a page do not write into each other's folders
+    if word in STANDS_FOR:
+        return _AFTER.get(before, STANDS_FOR[word])
     key, sign, value = word.rpartition("=")
-    return key + sign + STANDS_FOR.get(value, value) if sign and word not in STANDS_FOR else STANDS_FOR.get(word, word)
+    return key + sign + STANDS_FOR.get(value, value) if sign else word
 
 
 def is_syntax(text: str) -> bool:
