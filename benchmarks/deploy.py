@@ -1,11 +1,11 @@
 """What an exported encoder costs in each form: size, time to load, latency, memory; and what 8 bits lose.
 
-    python -m benchmarks.deploy [--run RUN] [--quick] [--json]
+    python -m benchmarks.deploy [--run RUN] [--also RUN ...] [--quick] [--json]
 
 Without a run folder of pictures it makes one as `crossdistill demo` does. Beside its student, a resnet18 of random
 weights stands for a network of ordinary size; of that one the results in 8 bits mean nothing and are not measured. Each
 form is loaded in a process of its own, on one thread; the forms take turns, so that other work on the machine falls on
-all of them.
+all of them. Of the runs after --also, whose targets may be of any modality, agreement and loss alone are measured.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ FORMS = {
     "pytorch": "crossdistill, PyTorch", "torch-export": "torch.export", "onnx": "ONNX Runtime",
     "int8": "ONNX Runtime, int8",
 }  # fmt: skip
+FORMATS = ("onnx", "torch-export", "safetensors")
 PLACES = {"torch-export": "program/model.pt2", "onnx": "onnx/model.onnx", "int8": "onnx/model.int8.onnx"}
 
 
@@ -53,14 +54,17 @@ def made_run(quick: bool) -> Path:
 
 
 def exported(run: Path, folder: Path) -> dict[str, Any]:
-    """All forms of a run's student in ``folder``; what int8 loses."""
+    """Both graphs of a run's student in ``folder``: how they agree with PyTorch, and what int8 loses."""
     from crossdistill.deploy import export
 
-    shutil.copytree(run / "student", folder / "encoder")
-    done = export(run, folder / "onnx", "onnx", int8=True)
-    export(run, folder / "program", "torch-export")
-    loss: dict[str, Any] = done.manifest["int8"]
-    return loss
+    graph = export(run, folder / "onnx", "onnx", int8=True)
+    program = export(run, folder / "program", "torch-export")
+    tensors = export(run, folder / "tensors", "safetensors")
+    return {
+        "run": run.name, "modality": graph.manifest["preprocessing"]["modality"],
+        "parity": {each.manifest["kind"]: each.parity.to_json() for each in (graph, program, tensors)},
+        "int8": graph.manifest["int8"],
+    }  # fmt: skip
 
 
 def larger(run: Path, folder: Path) -> None:
@@ -173,7 +177,7 @@ def by_size(run: Path, graph: Path, turns: int) -> list[dict[str, Any]]:
     return found
 
 
-def show(networks: dict[str, dict[str, Any]], sizes: list[dict[str, Any]], loss: dict[str, Any]) -> None:
+def show(networks: dict[str, dict[str, Any]], sizes: list[dict[str, Any]], results: list[dict[str, Any]]) -> None:
     """All tables on standard output."""
     table = Table(
         "network", "form", "MB", "import s", "load s", "batch 1: p50 (p95) ms", "batch 32", "peak MiB", "difference",
@@ -195,11 +199,21 @@ def show(networks: dict[str, dict[str, Any]], sizes: list[dict[str, Any]], loss:
             f"{row['difference']:.1e}",
         )  # fmt: skip
     Console(width=160).print(pictures)
-    lost = Table("percent", "fp32", "int8", box=box.SIMPLE_HEAD)
-    for name, value in loss["results"]["fp32"].items():
-        small = loss["results"]["int8"][name]
-        lost.add_row(name, *(f"{100 * each['value']:.1f} ({100 * each['low']:.1f} to {100 * each['high']:.1f})"
-                             for each in (value, small)))  # fmt: skip
+    agreement = Table("run", "modality", "items", "shapes", *FORMATS, box=box.SIMPLE_HEAD)
+    lost = Table("run", "percent", "fp32", "int8", box=box.SIMPLE_HEAD)
+    for result in results:
+        parity = result["parity"]
+        counts = (str(parity["onnx"][name]) for name in ("items", "shapes"))
+        differences = (f"{parity[form]['difference']:.1e}" for form in FORMATS)
+        agreement.add_row(result["run"], result["modality"], *counts, *differences)
+        whole, small = (result["int8"]["results"][form] for form in ("fp32", "int8"))
+        for name in whole:
+            cells = [
+                f"{100 * each['value']:.1f} ({100 * each['low']:.1f} to {100 * each['high']:.1f})"
+                for each in (whole[name], small[name])
+            ]
+            lost.add_row(result["run"], name, *cells)
+    Console(width=160).print(agreement)
     Console(width=160).print(lost)
 
 
@@ -207,6 +221,7 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--run", type=Path, help="a run folder whose target is pictures")
+    parser.add_argument("--also", type=Path, nargs="*", default=[], help="other runs, for agreement and loss")
     parser.add_argument("--quick", action="store_true", help="fewer calls; nothing is recorded")
     parser.add_argument("--json", action="store_true", help="JSON instead of tables")
     arguments = parser.parse_args()
@@ -219,7 +234,9 @@ def main() -> None:
         items = folder / "items.npy"
         pictures = arrays_of(run)
         np.save(items, pictures, allow_pickle=False)
-        loss = exported(run, folder / "student")
+        shutil.copytree(run / "student", folder / "student" / "encoder")
+        results = [exported(run, folder / "student")]
+        results += [exported(also, folder / f"also-{number}") for number, also in enumerate(arguments.also)]
         larger(run, folder / "resnet18")
         description = json.loads((folder / "student" / "encoder" / "encoder.json").read_text(encoding="utf-8"))
         sizes = by_size(run, folder / "student" / PLACES["onnx"], 2 if arguments.quick else 20)
@@ -230,12 +247,12 @@ def main() -> None:
     content = {
         "items": {"count": len(pictures), "shape": list(pictures.shape[1:]), "decoded": description["preprocessing"]},
         "calls": calls, "turns": turns, "load_before": busy, "networks": networks, "sizes": sizes,
-        "int8": loss,
+        "results": results,
     }  # fmt: skip
     if arguments.json:
         print(json.dumps(content))
     else:
-        show(networks, sizes, loss)
+        show(networks, sizes, results)
     if not arguments.quick:
         print(f"raw results: {save('deploy', content)}", file=sys.stderr)
 
