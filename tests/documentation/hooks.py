@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -27,3 +29,15 @@ def hook(name: str) -> ModuleType:
 def name_of(page: Path) -> str:
     """As a person calls it."""
     return page.relative_to(ROOT).as_posix()
+
+
+def install_touch_pad(folder: Path) -> None:
+    """What pip writes for the example of a modality of one's own, for processes that have ``folder`` in their path."""
+    group, point = re.findall(
+        r'entry-points\."([^"]+)"\]\n(.*)', (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8")
+    )[0]
+    facts = folder / "touch_pad-0.1.dist-info"
+    facts.mkdir(parents=True)
+    shutil.copy(EXAMPLE / "touch_pad.py", folder)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: touch-pad\nVersion: 0.1\n")
+    (facts / "entry_points.txt").write_text(f"[{group}]\n" + point.replace('"', "") + "\n")

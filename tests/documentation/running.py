@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 from tests.documentation.exceptions import excepted, smaller
+from tests.documentation.hooks import install_touch_pad
 from tests.documentation.parsing import bare_forms, is_syntax, names_a_command, needs_arguments, simple_commands
 from tests.documentation.reading import ROOT, Piece
 from tests.documentation.scenario import PREPARED
@@ -52,9 +53,11 @@ class Page:
         )
         command.chmod(0o755)
         (folder / NOTE).write_text("\n".join(PREPARED))
+        install_touch_pad(folder / ".packages")  # instead of the page's pip install
+        packages = os.pathsep.join([str(ROOT), str(folder / ".packages")])
         path = os.pathsep.join([str(binaries), str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = {
-            **os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "CROSSDISTILL_CACHE": str(cache),
+            **os.environ, "PATH": path, "PYTHONPATH": packages, "CROSSDISTILL_CACHE": str(cache),
             "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "",
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         }  # fmt: skip

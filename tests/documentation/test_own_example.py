@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.documentation.hooks import DOCS, EXAMPLE
+from tests.documentation.hooks import DOCS, EXAMPLE, install_touch_pad
 
 
 def test_the_page_shows_the_files_of_the_example() -> None:
@@ -43,13 +43,7 @@ def test_presses_say_something_of_the_outline() -> None:
 
 def test_an_installed_package_is_found_by_its_entry_point(tmp_path: Path) -> None:
     """In a process of its own, with what pip writes beside a package."""
-    declared = (EXAMPLE / "pyproject.toml").read_text(encoding="utf-8")
-    group, point = re.findall(r'entry-points\."([^"]+)"\]\n(.*)', declared)[0]
-    (tmp_path / "touch_pad.py").write_text((EXAMPLE / "touch_pad.py").read_text(encoding="utf-8"), encoding="utf-8")
-    facts = tmp_path / "touch_pad-0.1.dist-info"
-    facts.mkdir()
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: touch-pad\nVersion: 0.1\n")
-    (facts / "entry_points.txt").write_text(f"[{group}]\n" + point.replace('"', "") + "\n")
+    install_touch_pad(tmp_path)
     asked = "from crossdistill.modalities import *; print(type(parse_modality({'modality': 'touch_pad'})).__name__)"
     done = subprocess.run(
         [sys.executable, "-c", asked], env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
