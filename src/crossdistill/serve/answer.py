@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from crossdistill.evaluation.probes import Vectors
 from crossdistill.pairs import Side
-from crossdistill.serve.certainty import LOOKED_AT, Familiarity, label_features, percent, retrieval_features
+from crossdistill.serve.certainty import LOOKED_AT, Familiarity, Floats, label_features, percent, retrieval_features
 from crossdistill.serve.gallery import Shelf
 from crossdistill.serve.student import Student, other
 
@@ -96,14 +96,14 @@ def answer(student: Student, vector: Vectors, side: Side, k: int) -> Answer:
     query = vector[None].astype(np.float32)
     across, own = student.shelf(other(side)), student.shelf(side)
     rows, similarity = across.nearest(query, max(k, LOOKED_AT))
-    labels = _labels(student, query, side)
+    weights = None if student.labeller is None else student.labeller.probabilities(query, side)
     placed = student.map.place(query[0])
     return Answer(
         run=student.id, objective=student.objective, modality=side,
         nearest=_found(student, across, rows[0, :k], similarity[0, :k]),
         nearest_own=_found(student, own, *(each[0] for each in own.nearest(query, k))),
-        labels=labels[:_LABELS],
-        certainty=_certainty(student, query, side, k, similarity),
+        labels=_labels(student, weights),
+        certainty=_certainty(student, query, weights, side, k, similarity),
         place=None if placed is None else Place(x=round(placed[0].x, 4), y=round(placed[0].y, 4)),
         anchors=[] if placed is None else [Place(x=round(each.x, 4), y=round(each.y, 4)) for each in placed[1]],
     )  # fmt: skip
@@ -133,18 +133,19 @@ def _found(student: Student, shelf: Shelf, rows: np.ndarray, similarity: np.ndar
     return found
 
 
-def _labels(student: Student, query: Vectors, side: Side) -> list[LabelGuess]:
-    if student.labeller is None:
+def _labels(student: Student, weights: Floats | None) -> list[LabelGuess]:
+    if student.labeller is None or weights is None:
         return []
-    values = student.labeller.probabilities(query, side)[0]
-    order = np.argsort(-values, kind="stable")
-    return [LabelGuess(label=student.labeller.classes[i], probability=round(float(values[i]), 5)) for i in order]
+    order = np.argsort(-weights[0], kind="stable")[:_LABELS]
+    return [LabelGuess(label=student.labeller.classes[i], probability=round(float(weights[0, i]), 5)) for i in order]
 
 
-def _certainty(student: Student, query: Vectors, side: Side, k: int, similarity: Vectors) -> Certainty:
-    label, partner = _label_sure(student, query, side), _partner_sure(student, side, k, similarity)
-    trained = student.own[side].vectors[student.trained[side]]
-    nearest = float((trained @ query[0]).max()) if len(trained) else None
+def _certainty(
+    student: Student, query: Vectors, weights: Floats | None, side: Side, k: int, similarity: Vectors
+) -> Certainty:
+    label, partner = _label_sure(student, weights, side), _partner_sure(student, side, k, similarity)
+    trained = student.trained[side]
+    nearest = float((student.own[side].vectors @ query[0])[trained].max()) if trained.any() else None
     share = None if nearest is None else student.familiarity[side].share(nearest)
     main = label if label.probability is not None else partner
     if Familiarity.strange(share):
@@ -164,13 +165,13 @@ def _certainty(student: Student, query: Vectors, side: Side, k: int, similarity:
     )  # fmt: skip
 
 
-def _label_sure(student: Student, query: Vectors, side: Side) -> Sure:
-    if student.labeller is None:
+def _label_sure(student: Student, weights: Floats | None, side: Side) -> Sure:
+    if student.labeller is None or weights is None:
         return _unknown("The run has no labelled source items of two classes.")
     calibration = student.labeller.calibrations[side]
     if calibration is None:
         return _unknown("Too few labelled items are held out in this run to say.")
-    probability = calibration.probability(label_features(student.labeller.probabilities(query, side))[0])
+    probability = calibration.probability(label_features(weights)[0])
     return Sure(
         probability=round(probability, 4), cases=calibration.cases, informative=calibration.informative,
         error=round(calibration.error, 4),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from crossdistill.evaluation.probes import Ints, Vectors
@@ -42,14 +41,15 @@ class Calibration:
     rate: float
     informative: bool
     error: float
-    _model: Any = field(repr=False, default=None)
+    _curve: tuple[Floats, float] | None = field(repr=False, default=None)
 
     def probability(self, features: Floats) -> float:
         """Of one case with ``features`` ``(f,)``."""
-        if not self.informative:
+        if self._curve is None:
             return self.rate
+        weights, bias = self._curve
         least = 1 / (self.cases + 2)  # so many cases bear no stronger promise
-        return float(np.clip(self._model.predict_proba(features[None])[0, 1], least, 1 - least))
+        return float(np.clip(expit(features @ weights + bias), least, 1 - least))
 
 
 def percent(share: float) -> str:
@@ -76,17 +76,22 @@ def calibrate(features: Floats, right: NDArray[np.bool_], groups: Ints) -> Calib
     fitted, plain = np.empty(count), np.empty(count)
     for learn, test in GroupKFold(_FOLDS).split(features, right, groups):
         plain[test] = right[learn].mean()
-        one_kind = len(np.unique(right[learn])) < 2
-        fitted[test] = (
-            plain[test] if one_kind else _curve(features[learn], right[learn]).predict_proba(features[test])[:, 1]
-        )
+        if len(np.unique(right[learn])) < 2:
+            fitted[test] = plain[test]
+            continue
+        weights, bias = _curve(features[learn], right[learn])
+        fitted[test] = expit(features[test] @ weights + bias)
     informative = bool(np.mean((fitted - right) ** 2) < np.mean((plain - right) ** 2))
     error = _calibration_error(fitted if informative else plain, right)
     return Calibration(count, rate, informative, error, _curve(features, right) if informative else None)
 
 
-def _curve(features: Floats, right: NDArray[np.bool_]) -> Any:
-    return make_pipeline(StandardScaler(), LogisticRegression()).fit(features, right)
+def _curve(features: Floats, right: NDArray[np.bool_]) -> tuple[Floats, float]:
+    """Weights ``(f,)`` and bias of a logistic regression, fitted to features of unit variance."""
+    scaler = StandardScaler().fit(features)
+    fitted = LogisticRegression().fit(scaler.transform(features), right)
+    weights: Floats = fitted.coef_[0] / scaler.scale_
+    return weights, float(fitted.intercept_[0] - scaler.mean_ @ weights)
 
 
 def _calibration_error(probability: Floats, right: NDArray[np.bool_]) -> float:

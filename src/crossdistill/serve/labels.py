@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from crossdistill.evaluation.probes import Ints, LinearProbe, Vectors, unit
 from crossdistill.pairs import Side
@@ -20,30 +21,22 @@ class Labeller:
 
     Attributes:
         classes: names, in the order of the probabilities.
-        probe: the classifier.
-        means: of the unit vectors of each modality's training items, ``(d,)``.
+        numbers: the classes' numbers in the run's pairs, ``(c,)``.
+        weights: of unit vectors, ``(c, d)``.
+        biases: for each modality, ``(c,)``.
         calibrations: how often the likeliest label is right; None where there are too few held-out labels.
     """
 
     classes: tuple[str, ...]
-    probe: LinearProbe
-    means: dict[Side, Vectors]
-    calibrations: dict[Side, Calibration | None]
+    numbers: Ints
+    weights: Floats
+    biases: dict[Side, Floats]
+    calibrations: dict[Side, Calibration | None] = field(default_factory=dict)
 
     def probabilities(self, vectors: Vectors, side: Side) -> Floats:
         """Of each class, ``(n, c)``, for vectors ``(n, d)``."""
-        return probabilities(self.probe, vectors, self.means[side])
-
-
-def probabilities(probe: LinearProbe, vectors: Vectors, mean: Vectors) -> Floats:
-    """Class probabilities ``(n, c)`` of a probe, with another modality's mean in the place of its own."""
-    weights, bias = probe.linear_map()
-    # The map holds the probe's own mean: a vector that is shifted by the difference is centred by the other.
-    scores = (unit(vectors) - mean + probe.mean) @ weights.T + bias
-    scores -= scores.max(axis=1, keepdims=True)
-    powers = np.exp(scores)
-    found: Floats = powers / powers.sum(axis=1, keepdims=True)
-    return found
+        found: Floats = softmax(unit(vectors) @ self.weights.T + self.biases[side], axis=1)
+        return found
 
 
 @dataclass(frozen=True)
@@ -69,14 +62,15 @@ def make_labeller(
     if len(np.unique(train.labels)) < 2:
         return None
     probe = LinearProbe(train.vectors, train.labels)
-    means = {"source": probe.mean, "target": unit(unlabelled["target"]).mean(axis=0)}
-    known = probe.classes
-    calibrations: dict[Side, Calibration | None] = {}
+    weights, bias = probe.linear_map()
+    # The map centres by the probe's own mean; another bias has it centre by the target's.
+    shift = probe.mean - unit(unlabelled["target"]).mean(axis=0)
+    biases: dict[Side, Floats] = {"source": bias, "target": bias + weights @ shift}
+    made = Labeller(tuple(classes[number] for number in probe.classes), probe.classes, weights, biases)
     for side, cases in held_out.items():
-        calibrations[side] = None
+        made.calibrations[side] = None
         if len(cases.labels):
-            found = probabilities(probe, cases.vectors, means[side])
-            right = known[found.argmax(axis=1)] == cases.labels
-            calibrations[side] = calibrate(label_features(found), right, cases.groups)
-    names = tuple(classes[number] for number in known)
-    return Labeller(names, probe, means, calibrations)  # type: ignore[arg-type]
+            found = made.probabilities(cases.vectors, side)
+            right = made.numbers[found.argmax(axis=1)] == cases.labels
+            made.calibrations[side] = calibrate(label_features(found), right, cases.groups)
+    return made
