@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import yaml
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 from scipy import ndimage
@@ -323,12 +324,14 @@ def test_other_modalities_as_onnx(section: dict[str, Any], tmp_path: Path, monke
     beside = section["modality"] == "audio"  # as if its weights were too large for one file
     if beside:
         monkeypatch.setattr(graph, "_EXTERNAL_ABOVE", 0)
-    encoder = small(section)
+    encoder = small(section).train()
     paths = fakes(encoder.modality, tmp_path, count=5)
     done = export_encoder(encoder, tmp_path / "out", paths)
     assert done.parity.difference < 1e-5
     assert (done.folder / "model.onnx.data").is_file() is beside
     assert done.files[0].name == "model.onnx"
+    assert encoder.training  # what was exported is a copy
+    assert all(weights.requires_grad for weights in encoder.parameters())
     found = run_example(sys.executable, done.folder, paths, tmp_path / "found.npy")
     expected = np.concatenate([embed(encoder, path) for path in paths])
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -420,6 +423,16 @@ def test_wrong_commands(
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
+def manifest_of(folder: RunFolder) -> Path:
+    """A copy of a run's manifest, which its configuration names from now on."""
+    content = yaml.safe_load(folder.config.read_text())
+    own = folder.root / "moved.csv"
+    shutil.copy(content["pairs"]["manifest"], own)
+    content["pairs"]["manifest"] = str(own)
+    folder.config.write_text(yaml.safe_dump(content))
+    return own
+
+
 def test_wrong_runs(finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     twin = RunFolder(tmp_path / "run")
     shutil.copytree(finished.root, twin.root)
@@ -433,6 +446,11 @@ def test_wrong_runs(finished: RunFolder, tmp_path: Path, monkeypatch: pytest.Mon
     shutil.rmtree(twin.student)
     with pytest.raises(errors.RunFolderError, match="no student yet"):
         export(twin.root, tmp_path / "out")
+    manifest_of(twin).unlink()
+    shutil.copytree(finished.student, twin.student)
+    with pytest.raises(errors.PairsError, match="own pairs cannot be read") as missing:
+        export(twin.root, tmp_path / "out", "safetensors")
+    assert "--items" in missing.value.details["fix"]
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(errors.MissingDependencyError, match="needs the package onnxruntime") as caught:
         export(finished.root, tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import tempfile
@@ -106,7 +107,7 @@ def export(
         if licence is not None:
             about["data"] |= {"attribution": licence.attribution, "url": licence.url}
     other: Side = "source" if side == "target" else "target"
-    measured = _Measured(pairs, side, model.encoder(other) if model.has(other) else None) if int8 else None
+    measured = _Measured(pairs, side, _at_rest(model.encoder(other)) if model.has(other) else None) if int8 else None
     return _export(encoder, Path(out), form, chosen, input, tolerance, about, description["provenance"], measured)
 
 
@@ -164,7 +165,18 @@ def _pairs(model: CrossModalModel) -> Pairs:
             "A published model has no pairs of its own to be checked on.", where=model.folder.root,
             fix="name some files of that modality (--items), and leave --int8 out",
         )  # fmt: skip
-    return own_pairs(model.folder)
+    try:
+        return own_pairs(model.folder)
+    except PairsError as error:
+        raise PairsError(
+            "The run's own pairs cannot be read, on which an export is checked.", where=model.folder.root,
+            received=error.problem, fix="put them back where they were, or name some files of that modality (--items)",
+        ) from error  # fmt: skip
+
+
+def _at_rest(encoder: Encoder) -> Encoder:
+    """A copy to compute with: in float32 on the CPU, whatever the original does meanwhile."""
+    return copy.deepcopy(encoder).to("cpu").float().eval().requires_grad_(False)
 
 
 def _own(pairs: Pairs, side: Side) -> list[Item]:
@@ -187,7 +199,7 @@ def _export(
     entry = entry_for(encoder.modality, "decoded" if form == "safetensors" else kind)
     if not items:
         raise PairsError("There is no item to check the export on.", expected="at least one", fix="name some files")
-    encoder = encoder.to("cpu").eval()
+    encoder = _at_rest(encoder)
     with _folder(out) as folder:
         say(f"checking on {min(len(items), _MOST_ITEMS)} items")
         samples = samples_of(encoder, entry, items[:_MOST_ITEMS])

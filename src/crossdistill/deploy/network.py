@@ -16,7 +16,7 @@ class Deployed(nn.Module):
 
     def __init__(self, entry: Entry, encoder: Encoder) -> None:
         super().__init__()
-        self.entry, self.encoder = entry, encoder.float().eval().requires_grad_(False)
+        self.entry, self.encoder = entry, encoder
         self.eval()
 
     def forward(self, items: Tensor) -> Tensor:
