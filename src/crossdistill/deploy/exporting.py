@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import copy
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -18,15 +13,17 @@ from crossdistill.deploy.entries import entry_for
 from crossdistill.deploy.entry import Entry
 from crossdistill.deploy.example import example_for
 from crossdistill.deploy.graph import OPSET, require_onnx, save_onnx, save_program, traced
-from crossdistill.deploy.network import OUTPUT, Deployed
+from crossdistill.deploy.manifest import FORMAT, MANIFEST, described, listed, versions
+from crossdistill.deploy.network import Deployed
+from crossdistill.deploy.new_folder import new_folder
 from crossdistill.deploy.parity import Parity, Sample, measure_parity, samples_of
-from crossdistill.deploy.quantised import latency, loss_of, quantise
+from crossdistill.deploy.quantised import graph_bytes, latency, loss_of, quantise
 from crossdistill.deploy.runners import module_runner, onnx_runner, program_runner
 from crossdistill.deploy.tensors import from_parts, save_tensors
 from crossdistill.deploy.tensors_example import tensors_example
 from crossdistill.encoders import Encoder, describe_encoder
 from crossdistill.errors import ConfigError, PairsError, RunFolderError, nearest
-from crossdistill.files import sha256_file, storage_errors, write_json, write_text
+from crossdistill.files import write_json, write_text
 from crossdistill.item import Item
 from crossdistill.pairs import Pairs, Side, Split
 from crossdistill.pipeline import CrossModalModel, load
@@ -38,11 +35,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 TOLERANCE = 1e-4
 """Largest absolute difference of a component of unit embeddings that is taken unless the user says otherwise."""
 
-MANIFEST = "export.json"
-_FORMAT = 1  # of the manifest
 _MOST_ITEMS = 64
 _ORDER: tuple[Split, ...] = ("test", "val", "train")
-_PACKAGES = ("torch", "torchvision", "timm", "numpy", "onnx", "onnxscript", "onnxruntime", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -200,10 +194,10 @@ def _export(
     if not items:
         raise PairsError("There is no item to check the export on.", expected="at least one", fix="name some files")
     encoder = _at_rest(encoder)
-    with _folder(out) as folder:
+    with new_folder(out) as folder:
         say(f"checking on {min(len(items), _MOST_ITEMS)} items")
         samples = samples_of(encoder, entry, items[:_MOST_ITEMS])
-        manifest = {"format": _FORMAT, "kind": form, **about, **_described(encoder, entry)}
+        manifest = {"format": FORMAT, "kind": form, **about, **described(encoder, entry)}
         if form == "safetensors":
             save_tensors(folder, encoder, provenance)
             built = Deployed(entry, from_parts(folder, encoder))
@@ -219,10 +213,10 @@ def _export(
             manifest["int8"] = _quantised(folder, entry, samples, measured)
         if example is not None:
             write_text(folder / "example.py", example)
-        manifest["versions"] = _versions()
+        manifest["versions"] = versions()
         # The graph or the weights first; data that an ONNX file could not hold comes after it.
         files = sorted(folder.iterdir(), key=lambda path: (path.name.endswith(".data"), -path.stat().st_size))
-        manifest["files"] = {path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in files}
+        manifest["files"] = listed(files)
         write_json(folder / MANIFEST, manifest)
     return Exported(out, tuple(out / name for name in (*manifest["files"], MANIFEST)), parity, manifest)
 
@@ -256,68 +250,5 @@ def _quantised(folder: Path, entry: Entry, samples: list[Sample], measured: _Mea
         "difference": parity.difference,
         "cosine": parity.cosine,
         "milliseconds": {name: latency(run, entry, arrays) for name, run in runs.items()},
-        "bytes": {"fp32": _size(whole), "int8": _size(small)},
+        "bytes": {"fp32": graph_bytes(whole), "int8": graph_bytes(small)},
     }
-
-
-def _size(graph: Path) -> int:
-    """Bytes of a graph with the data that may lie beside it."""
-    return sum(path.stat().st_size for path in (graph, graph.with_name(f"{graph.name}.data")) if path.is_file())
-
-
-def _described(encoder: Encoder, entry: Entry) -> dict[str, Any]:
-    """What a person has to know to use the export in another language."""
-    modality = encoder.modality.model_dump(mode="json", by_alias=True, exclude={"augment_with"})
-    return {
-        "architecture": encoder.architecture.to_json(),
-        "weights": encoder.origin,
-        "preprocessing": modality,
-        "input": {
-            "name": entry.input_name, "dtype": str(entry.dtype).removeprefix("torch."), "shape": entry.shape,
-            "meaning": entry.meaning,
-        },
-        "inside": list(entry.inside),
-        "outside": list(entry.outside),
-        "output": {
-            "name": OUTPUT, "dtype": "float32", "shape": ["batch", encoder.width],
-            "meaning": "unit vectors: the dot product of two of them, also of different modalities, is their cosine "
-            "similarity",
-        },
-    }  # fmt: skip
-
-
-def _versions() -> dict[str, str]:
-    found = {"crossdistill": version("crossdistill")}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-@contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    """A folder that takes the place of ``out`` when the block ends well, and is gone otherwise.
-
-    Raises:
-        RunFolderError: ``out`` holds something already.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise RunFolderError(
-            "The output folder holds something else.", where=out, expected="a new or empty folder",
-            fix="choose another --out, or delete this one",
-        )  # fmt: skip
-    with storage_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part"))
-        try:
-            yield work
-            mask = os.umask(0)  # mkdtemp makes it private; give it the permissions of any new folder
-            os.umask(mask)
-            work.chmod(0o777 & ~mask)
-            if out.exists():
-                out.rmdir()
-            work.replace(out)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)

@@ -185,3 +185,8 @@ def latency(
             times.append(time.perf_counter() - started)
         found[str(size)] = round(float(np.median(times)) * 1000, 3)
     return found
+
+
+def graph_bytes(graph: Path) -> int:
+    """Bytes of a graph with the data that may lie beside it."""
+    return sum(path.stat().st_size for path in (graph, graph.with_name(f"{graph.name}.data")) if path.is_file())
