@@ -19,7 +19,7 @@ from crossdistill.search.exact import Rows, Vectors, best, nearest, rescored
 AUTO_ABOVE = 200_000  # rows of an index of kind auto that are still searched exactly
 TAIL_ROWS, TAIL_SHARE = 10_000, 0.1  # rows, or share of all, that a graph may lack
 CONNECTIVITY, EXPANSION_ADD = 16, 128
-BREADTH = 256  # of a search
+BREADTH = 1024  # of a search: a graph is made for many rows, among which a narrow one misses some of the nearest
 _FACTOR = 2  # candidates for each that is wanted
 _LARGE_SHARE = 0.05  # of all rows: whoever wants more of them is answered exactly
 _CHUNK = 8192  # rows between two steps of the progress bar
