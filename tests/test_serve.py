@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -640,8 +642,8 @@ def test_without_gradio_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_cleanly(finished: RunFolder, tmp_path: Path, number: signal.Signals) -> None:
     """While a browser holds a stream open: exit code 0, no traceback, no folder left."""
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
+    # In a short place: sockets in it, by which processes are forked, have at most 107 letters.
+    temporary = Path(tempfile.mkdtemp(prefix="cd-"))
     process = subprocess.Popen(
         [sys.executable, "-m", "crossdistill", "serve", str(finished.root), "--port", "0", "--device", "cpu"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -669,6 +671,7 @@ def test_a_signal_ends_it_cleanly(finished: RunFolder, tmp_path: Path, number: s
         if process.poll() is None:
             process.kill()
             process.communicate()
+        shutil.rmtree(temporary)
 
 
 def test_answers_are_plain_json(client: Client) -> None:
