@@ -5,7 +5,8 @@
 Without RUN, a small one is made first of 400 pairs of the built-in set `dial` (one epoch: how good the student is
 changes nothing here). The server is a process of its own, with its usual limits, and so are the loads' clients, which
 ask again as soon as they have an answer; a refused one waits, as the answer says, for a second. The reference is the
-same work in one process without any server: read the item, embed it, answer.
+same work in one process without any server: read the item, embed it, answer. PyTorch has one thread in either, as
+clients, readers and server share the machine; how busy it is with other things is recorded.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import re
 import signal
 import statistics
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import torch
 
 from benchmarks.record import Measurement, below, recorded, save, show_all
 from crossdistill.item import MemoryItem
@@ -104,7 +107,7 @@ def served(root: Path) -> Any:
     """The server on a free port; gives its process and its address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "crossdistill", "serve", str(root), "--port", "0", "--device", "cpu"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -246,6 +249,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="an object a line instead of a table")
     parser.add_argument("--run", type=Path, help="a finished run")
     options = parser.parse_args()
+    torch.set_num_threads(1)
+    busy = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         root = options.run or small_run(Path(folder))
         student = load_students([root], None, "cpu")[0]
@@ -276,7 +281,8 @@ def main() -> None:
         about = {
             "run": "dial, 400 pairs" if options.run is None else options.run.name, "limits": asdict(LIMITS),
             "reference_ms": round(plain, 2), "memory_mib": {"before": round(before), "after": round(after)},
-            "seconds_to_end": round(ended, 1), "items_found_among": len(student.sources.gallery),
+            "seconds_to_end": round(ended, 1), "load_before": round(busy, 1),
+            "items_found_among": len(student.sources.gallery),
         }  # fmt: skip
         save("serve", {**about, "loads": {name: load.to_json() for name, load in found.items()}})
     if not all(each.holds for each in measurements):

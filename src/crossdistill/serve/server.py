@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,10 +55,17 @@ def serve(
                 date_header=False, timeout_graceful_shutdown=_PATIENCE, limit_concurrency=limits.connections,
                 timeout_keep_alive=15, h11_max_incomplete_event_size=32_768, ws="none", proxy_headers=False,
             )  # fmt: skip
+            threading.Thread(target=_draw_maps, args=(service,), daemon=True).start()
             with _calm_signals():
                 _Server(settings, lambda: ready(f"http://{HOST}:{number}/")).run(sockets=[listener])
         finally:
             service.close()
+
+
+def _draw_maps(service: Service) -> None:
+    """Before anybody looks at them, as it takes seconds where items are large."""
+    for seen in {id(student.map): student.map for student in service.students.values()}.values():
+        seen.picture()
 
 
 def make_app(service: Service, port: int) -> App:
