@@ -128,7 +128,9 @@ class TestRows:
         assert bank.matrix.shape == (8, teacher.width)
         torch.testing.assert_close(bank.of(some.files), teacher.embed(some.batch(range(9))), rtol=1e-4, atol=1e-5)
         assert bank.rows([copy]).tolist() == bank.rows([items.files[3]]).tolist() == [3]
-        assert open_bank(str(tmp_path / "bank")).rows([copy]).tolist() == [3]  # found by content, without a list of items
+        assert open_bank(str(tmp_path / "bank")).rows([copy]).tolist() == [
+            3
+        ]  # found by content, without a list of items
 
     @pytest.mark.parametrize("dtype", DTYPES)
     def test_are_the_nearest_numbers_of_their_type(
