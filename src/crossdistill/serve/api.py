@@ -9,18 +9,16 @@ from typing import Annotated, Any, Literal, TypeVar
 import anyio
 import anyio.to_thread
 import numpy as np
-from fastapi import APIRouter, FastAPI, File, Query, Request, Response, UploadFile
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi import APIRouter, FastAPI, File, Query, Response, UploadFile
+from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
-from starlette.exceptions import HTTPException
 
 from crossdistill import __version__
-from crossdistill.errors import CrossDistillError, MissingDependencyError
 from crossdistill.item import MemoryItem
 from crossdistill.pairs import Side
 from crossdistill.serve.answer import Answer
 from crossdistill.serve.limits import RefusedError, safe_name
+from crossdistill.serve.problems import ERRORS, handle_errors
 from crossdistill.serve.reference import reference_page
 from crossdistill.serve.service import Service
 from crossdistill.serve.student import SIDES, Student
@@ -32,16 +30,6 @@ _DAY = {"cache-control": "private, max-age=86400"}
 RunId = Annotated[str, "The id of a run, from /api/v1/runs."]
 Modality = Annotated[Side, Query(description="What the items are: source or target.")]
 Count = Annotated[int, Query(ge=1, description="How many of the nearest of each modality.")]
-
-
-class Problem(BaseModel):
-    """Why a request is not answered."""
-
-    problem: str
-    where: str | None = None
-    expected: str | None = None
-    received: str | None = None
-    fix: str | None = None
 
 
 class Health(BaseModel):
@@ -92,26 +80,13 @@ class VectorQuery(BaseModel):
     embedding: list[float]
 
 
-_ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text}
-    for status, text in {
-        400: "The item cannot be read, or a parameter is wrong.",
-        404: "No such run or item.",
-        413: "The body, the picture or the sound is too large.",
-        415: "The body is of another type than the address takes.",
-        503: "Too many requests are at work; ask again in a second.",
-        504: "The request took too long.",
-    }.items()
-}
-
-
 def make_api(service: Service) -> FastAPI:
     """The application with the API alone."""
     app = FastAPI(
         title="crossdistill", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json",
         description="Embed items of two modalities into one space, and search in one by the other.",
     )  # fmt: skip
-    router = APIRouter(prefix="/api/v1", responses=_ERRORS)
+    router = APIRouter(prefix="/api/v1", responses=ERRORS)
 
     @router.get("/health")
     async def health() -> Health:
@@ -190,7 +165,7 @@ def make_api(service: Service) -> FastAPI:
         return HTMLResponse(reference_page(app.openapi(), service))
 
     app.include_router(router)
-    _handle_errors(app)
+    handle_errors(app)
     return app
 
 
@@ -267,36 +242,3 @@ async def _bounded(service: Service, work: Callable[[], T], counted: bool = True
         raise RefusedError(
             "The request takes too long.", status=504, expected=f"at most {service.limits.request_seconds:g} s"
         ) from None  # fmt: skip
-
-
-def _handle_errors(app: FastAPI) -> None:
-    @app.exception_handler(CrossDistillError)
-    async def ours(request: Request, error: CrossDistillError) -> JSONResponse:
-        status = (
-            error.status
-            if isinstance(error, RefusedError)
-            else 501
-            if isinstance(error, MissingDependencyError)
-            else 400
-        )
-        headers = {"retry-after": "1"} if status == 503 else None
-        return JSONResponse({"problem": error.problem, **error.details}, status, headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        wanted = "application/json" if request.url.path.endswith(("/array", "/vector")) else "multipart/form-data"
-        if request.method == "POST" and kind != wanted:
-            told = Problem(problem="The body is of another type.", expected=wanted, received=kind or "no type")
-            return JSONResponse(told.model_dump(exclude_none=True), 415)
-        told = Problem(
-            problem="A parameter is wrong.", where=where, expected=str(first["msg"]), fix="see /api/docs",
-            received=repr(first.get("input"))[:80],
-        )  # fmt: skip
-        return JSONResponse(told.model_dump(exclude_none=True), 400)
-
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"problem": str(error.detail)}, error.status_code, error.headers)
