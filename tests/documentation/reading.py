@@ -27,7 +27,7 @@ INLINE = re.compile(
 SHELL = ("bash", "sh", "shell", "console")
 # Any other word behind a fence is taken for a slip of the pen.
 LANGUAGES = (
-    *SHELL, "", "python", "yaml", "csv", "json", "text", "html", "javascript", "toml", "ini", "http", "dockerfile",
+    *SHELL, "", "python", "yaml", "csv", "json", "text", "html", "javascript", "toml", "ini", "http", "dockerfile", "nginx",
     "math", "mermaid",
 )  # fmt: skip
 
