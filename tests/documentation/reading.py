@@ -27,8 +27,8 @@ INLINE = re.compile(
 SHELL = ("bash", "sh", "shell", "console")
 # Any other word behind a fence is taken for a slip of the pen.
 LANGUAGES = (
-    *SHELL, "", "python", "yaml", "csv", "json", "text", "html", "javascript", "toml", "ini", "http", "dockerfile", "nginx",
-    "math", "mermaid",
+    *SHELL, "", "python", "yaml", "csv", "json", "text", "html", "javascript", "toml", "ini", "http", "dockerfile",
+    "nginx", "math", "mermaid",
 )  # fmt: skip
 
 Kind = Literal["shell", "python", "yaml", "data", "unknown"]
