@@ -35,12 +35,14 @@ class Page:
         executed: commands and blocks that ran well.
         excepted: commands and blocks that need what is not here.
         failures: what failed, with place and output.
+        times: how long each piece took.
     """
 
     def __init__(self, pieces: list[Piece], folder: Path, cache: Path) -> None:
         self.pieces, self.folder = pieces, folder
         self.executed, self.excepted = 0, 0
         self.failures: list[str] = []
+        self.times: list[str] = []
         self._server: subprocess.Popen[str] | None = None
         self._port = ""
         self._python: subprocess.Popen[str] | None = None
@@ -85,7 +87,8 @@ class Page:
             )
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"
-        print(f"{time.monotonic() - began:6.1f} s  {piece.place}  {piece.text.splitlines()[0][:100]}", flush=True)
+        self.times.append(f"{time.monotonic() - began:6.1f} s  {piece.place}  {piece.text.splitlines()[0][:100]}")
+        print(self.times[-1], flush=True)
         if problem is None:
             self.executed += piece.kind in ("shell", "python")
         else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,4 +80,5 @@ def make_room(names: list[str]) -> None:
 
 def main() -> None:
     """What stands in for the command ``crossdistill``."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell's background jobs ignore, and their children with them
     os.execv(sys.executable, [sys.executable, "-m", "crossdistill", *shortened(sys.argv[1:])])

@@ -47,6 +47,9 @@ def test_a_page(name: str, scenario: Path, tmp_path: Path, record_property: Call
     shutil.copytree(scenario, folder)
     page = Page(groups()[name], folder, scenario.parent / "documentation-cache")
     page.run()
+    report = scenario.parent / "reports" / f"{name.replace('/', '-')}.txt"  # also of a session that is cut off
+    report.parent.mkdir(exist_ok=True)
+    report.write_text("\n".join([*page.times, "", *page.failures]), encoding="utf-8")
     record_property("executed", page.executed)
     record_property("excepted", page.excepted)
     record_property("failed", len(page.failures))
