@@ -3,6 +3,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN = $(VENV)/bin
 OUT ?= runs/demo
+# Test processes at a time; each takes up to 2 GB, and one thread.
+JOBS ?= 2
 
 .PHONY: demo test test-slow test-peers test-browser test-docs lint benchmarks docs clean
 
@@ -10,7 +12,7 @@ demo: $(VENV)/.installed-demo
 	$(BIN)/crossdistill demo --out $(OUT)
 
 test: $(VENV)/.installed-dev lint
-	$(BIN)/python -m pytest -m "not slow and not peers and not browser and not docs"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not peers and not browser and not docs"
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
@@ -22,7 +24,7 @@ test-browser: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m browser --no-cov
 
 test-docs: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m docs --no-cov
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) -m docs --no-cov
 
 docs: $(VENV)/.installed-dev
 	$(BIN)/python -m mkdocs build --strict

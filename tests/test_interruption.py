@@ -48,9 +48,10 @@ class TestSignals:
     def test_processes_that_prepare_batches_do_not_end_before_the_training(self, bench: Bench) -> None:
         """A scheduler signals every process; those that prepare batches are needed until the step is over."""
         groups: list[int] = []
+        others = set(multiprocessing.active_children())  # of tests before this one, in the same process
 
         def stop_all() -> None:
-            for child in multiprocessing.active_children():
+            for child in set(multiprocessing.active_children()) - others:
                 assert child.pid is not None
                 groups.append(os.getpgid(child.pid))
                 os.kill(child.pid, signal.SIGTERM)

@@ -23,6 +23,7 @@ from tests.documentation.parsing import bare_forms, is_syntax, names_a_command, 
 from tests.documentation.reading import ROOT, Piece
 from tests.documentation.scenario import PREPARED
 from tests.documentation.shortening import PREPARED as NOTE
+from tests.documentation.warm import SOCKET
 
 SECONDS = 420  # for one command
 _DOCUMENTED_PORT = "7860"
@@ -38,7 +39,7 @@ class Page:
         times: how long each piece took.
     """
 
-    def __init__(self, pieces: list[Piece], folder: Path, cache: Path) -> None:
+    def __init__(self, pieces: list[Piece], folder: Path, cache: Path, warm: Path) -> None:
         self.pieces, self.folder = pieces, folder
         self.executed, self.excepted = 0, 0
         self.failures: list[str] = []
@@ -60,7 +61,7 @@ class Page:
         path = os.pathsep.join([str(binaries), str(Path(sys.executable).parent), os.environ["PATH"]])
         self.environment = {
             **os.environ, "PATH": path, "PYTHONPATH": packages, "CROSSDISTILL_CACHE": str(cache),
-            "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "",
+            SOCKET: str(warm), "WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "",
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
         }  # fmt: skip
 
@@ -194,8 +195,9 @@ class Page:
             return None  # a command of the page runs it
         if self._python is None:
             self._python = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "tests.documentation.session"], cwd=self.folder, text=True,
-                env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                [sys.executable, "-m", "tests.documentation.warm", "tests.documentation.session"], cwd=self.folder,
+                env=self.environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
             )  # fmt: skip
         code = piece.text
         if self._server is not None:

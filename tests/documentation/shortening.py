@@ -5,10 +5,8 @@ A scenario's bin/crossdistill goes through :func:`main`, so that loops, pipes an
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,5 +78,6 @@ def make_room(names: list[str]) -> None:
 
 def main() -> None:
     """What stands in for the command ``crossdistill``."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # which a shell's background jobs ignore, and their children with them
-    os.execv(sys.executable, [sys.executable, "-m", "crossdistill", *shortened(sys.argv[1:])])
+    from tests.documentation.warm import ask
+
+    sys.exit(ask(["crossdistill", *shortened(sys.argv[1:])]))

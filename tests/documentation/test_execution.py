@@ -6,11 +6,15 @@ A page has a folder of its own, so pages may run at once (`-n 2`). `-s` shows ho
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.documentation.reading import Piece, everything
+from tests.documentation.reading import ROOT, Piece, everything
 from tests.documentation.running import Page
 from tests.documentation.scenario import template
 
@@ -40,12 +44,31 @@ def scenario(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
         return template(base)
 
 
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Path]:
+    """The socket of a process that forks for each command; a short path, as the names of sockets are bounded."""
+    with tempfile.TemporaryDirectory(prefix="warm-") as folder:
+        path = Path(folder) / "socket"
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.documentation.warm", "--serve", str(path)], cwd=ROOT
+        )
+        deadline = time.monotonic() + 300
+        while not path.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert path.exists(), "the process that forks did not begin"
+        yield path
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.docs
 @pytest.mark.parametrize("name", groups())
-def test_a_page(name: str, scenario: Path, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+def test_a_page(
+    name: str, scenario: Path, warm: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     folder = tmp_path / "reader"
     shutil.copytree(scenario, folder)
-    page = Page(groups()[name], folder, scenario.parent / "documentation-cache")
+    page = Page(groups()[name], folder, scenario.parent / "documentation-cache", warm)
     page.run()
     report = scenario.parent / "reports" / f"{name.replace('/', '-')}.txt"  # also of a session that is cut off
     report.parent.mkdir(exist_ok=True)

@@ -42,7 +42,7 @@ def setup_of(student: Student, side: Side, limits: Limits) -> dict[str, Any]:
         "records": kind == "audio",
         "seconds": getattr(modality, "seconds", None),
         "accept": accept,
-        "kinds": f"{told} up to {limits.upload_bytes // MIB} MiB",
+        "kinds": f"{told} up to {limits.upload_bytes / MIB:.3g} MiB",
         "most": limits.upload_bytes,
         "style": _style(student, side).model_dump() if drawn else None,
         "examples": [
