@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import f1_score
 
 from crossdistill.errors import PairsError
 from crossdistill.evaluation import EvaluateConfig, applicable, difference, ranks, top
-from crossdistill.evaluation.intervals import median, proportion
+from crossdistill.evaluation.intervals import Estimate, mean_of_ratios, median, proportion
 from crossdistill.evaluation.probes import LinearProbe, few_shot_rows, knn_predictions, unit
 from crossdistill.pairs import Pair, Pairs
 
@@ -162,6 +163,36 @@ class TestIntervals:
         assert change.low > 0
         with pytest.raises(ValueError, match="same items"):
             difference(proportion(better, np.arange(300)), proportion(base[:10], np.arange(10)))
+
+    def test_a_mean_of_ratios_is_macro_f1_and_its_interval_covers(self) -> None:
+        rng = np.random.default_rng(0)
+
+        def drawn(count: int, each: int) -> tuple[Estimate, float]:
+            truth = np.repeat(rng.integers(0, 3, count), each)
+            wrong = np.repeat(rng.random(count) < 0.4, each)  # whole groups are wrong together
+            guess = np.where(wrong, (truth + 1) % 3, truth)
+            one, other = np.eye(3)[truth], np.eye(3)[guess]
+            found = mean_of_ratios(2 * one * other, one + other, np.repeat(np.arange(count), each))
+            return found, float(f1_score(truth, guess, average="macro"))
+
+        covered = 0
+        for _ in range(150):
+            found, reference = drawn(60, 3)
+            assert found.value == pytest.approx(reference)
+            covered += found.low <= 0.6 <= found.high
+        assert 0.88 <= covered / 150 <= 0.99
+
+    def test_differences_of_means_of_ratios_are_paired(self) -> None:
+        rng = np.random.default_rng(1)
+        truth, groups = np.eye(4)[rng.integers(0, 4, 200)], np.arange(200)
+        guess = np.eye(4)[np.where(rng.random(200) < 0.5, truth.argmax(axis=1), rng.integers(0, 4, 200))]
+        better = np.where((rng.random(200) < 0.1)[:, None], truth, guess)
+        one, other = (mean_of_ratios(2 * truth * each, truth + each, groups) for each in (better, guess))
+        change = difference(one, other)
+        assert change.value == pytest.approx(one.value - other.value)
+        assert change.high - change.low < 0.6 * (one.high - one.low)
+        with pytest.raises(ValueError, match="no items"):
+            mean_of_ratios(np.empty((0, 2)), np.empty((0, 2)), np.empty(0, dtype=np.int64))
 
 
 def labelled_pairs(train: dict[str, int], test: dict[str, int]) -> Pairs:

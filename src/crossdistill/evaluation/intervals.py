@@ -26,8 +26,10 @@ class Estimate:
         high: upper end of the interval.
         items: number of test items behind it.
         draws: number of random draws it is averaged over.
-        outcomes: what was measured on each item, in [0, 1] for proportions; for paired comparisons.
+        outcomes: what was measured on each item, in [0, 1] for proportions; for paired comparisons. Empty for what is
+            not a mean over items.
         groups: group number of each item.
+        parts: of a mean of ratios (see :func:`mean_of_ratios`), numerators and denominators ``(N, C, 2)``.
     """
 
     value: float
@@ -37,6 +39,12 @@ class Estimate:
     draws: int = 1
     outcomes: Floats = field(repr=False, compare=False)
     groups: Ints = field(repr=False, compare=False)
+    parts: Floats | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def pairable(self) -> bool:
+        """Whether it can be compared with another on the same items."""
+        return self.parts is not None or len(self.outcomes) > 0
 
     def to_json(self) -> dict[str, Any]:
         """Without the per-item outcomes; rounded to five decimals, far below the interval's width."""
@@ -103,10 +111,73 @@ def median(values: Floats, groups: Ints) -> Estimate:
     )
 
 
+def mean_of_ratios(numerators: Floats, denominators: Floats, groups: Ints) -> Estimate:
+    """``1/C sum_c (sum_i a_ic / sum_i b_ic)``, over the classes with a denominator: macro F1, mean IoU.
+
+    With ``a = 2 TP`` and ``b = 2 TP + FP + FN`` it is macro F1, with intersections and unions mean IoU. The interval is
+    the percentile bootstrap over groups (Efron 1979), with the same resamples for every method that is compared.
+
+    Args:
+        numerators: what each item adds to a class's numerator, ``(N, C)``, not negative.
+        denominators: likewise ``(N, C)``; a class that no item adds to is left out.
+        groups: ``(N,)``.
+    """
+    parts = np.stack([numerators, denominators], axis=2).astype(np.float64)
+    if len(parts) == 0 or not (parts[:, :, 1].sum(axis=0) > 0).any():
+        raise ValueError("no items to estimate a mean of ratios from")
+    summed = _group_sums(parts, groups)
+    value = float(_ratios(summed.sum(axis=0)[None])[0])
+    drawn = _ratios_of_resamples(summed)
+    low, high = (float(np.quantile(drawn, q)) for q in (0.025, 0.975)) if len(summed) > 1 else (0.0, 1.0)
+    return Estimate(value=value, low=min(low, value), high=max(high, value), items=len(parts),
+                    outcomes=np.empty(0), groups=groups, parts=parts)  # fmt: skip
+
+
+RESAMPLES = 1000
+_MOST = 20_000_000  # numbers of resampled sums that are there at a time
+
+
+def group_weights(groups: int, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
+    """How often each of so many groups is in each bootstrap resample, ``(resamples, groups)``."""
+    rng = np.random.default_rng((seed, groups))
+    return rng.multinomial(groups, np.full(groups, 1 / groups), size=resamples).astype(np.float64)
+
+
+def _group_sums(parts: Floats, groups: Ints) -> Floats:
+    """Sums over the items of each group, ``(G, C, 2)``."""
+    _, number = np.unique(groups, return_inverse=True)
+    summed = np.zeros((int(number.max()) + 1, *parts.shape[1:]))
+    np.add.at(summed, number, parts)
+    return summed
+
+
+def _ratios(sums: Floats) -> Floats:
+    """``(R, C, 2)`` to the mean over classes of numerator over denominator ``(R,)``."""
+    there = sums[:, :, 1] > 0
+    ratios = np.divide(sums[:, :, 0], sums[:, :, 1], out=np.zeros(sums.shape[:2]), where=there)
+    found: Floats = ratios.sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    return found
+
+
+def _ratios_of_resamples(summed: Floats) -> Floats:
+    weights = group_weights(len(summed))
+    at_once = max(1, _MOST // max(1, summed[0].size))
+    flat = summed.reshape(len(summed), -1)
+    pieces = [weights[start : start + at_once] @ flat for start in range(0, len(weights), at_once)]
+    return np.concatenate([_ratios(piece.reshape(-1, *summed.shape[1:])) for piece in pieces])
+
+
 def difference(first: Estimate, second: Estimate) -> Estimate:
-    """``first - second`` measured on the same items, with a normal interval on the paired differences."""
+    """``first - second`` measured on the same items.
+
+    The interval is a normal one on the paired differences, or for means of ratios the percentile bootstrap over groups.
+    """
     if first.outcomes.shape != second.outcomes.shape or not np.array_equal(first.groups, second.groups):
         raise ValueError("the two estimates were not measured on the same items")
+    if first.parts is not None and second.parts is not None:
+        return _difference_of_ratios(first, second, first.parts, second.parts)
+    if not len(first.outcomes):
+        raise ValueError("these estimates are no means over items, and cannot be paired")
     paired = first.outcomes - second.outcomes
     value = float(paired.mean())
     variance = _clustered_variance(paired, first.groups)
@@ -120,3 +191,12 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
         outcomes=paired,
         groups=first.groups,
     )
+
+
+def _difference_of_ratios(first: Estimate, second: Estimate, ours: Floats, theirs: Floats) -> Estimate:
+    one, other = (_group_sums(parts, first.groups) for parts in (ours, theirs))
+    drawn = _ratios_of_resamples(one) - _ratios_of_resamples(other)
+    value = first.value - second.value
+    low, high = (float(np.quantile(drawn, q)) for q in (0.025, 0.975)) if len(one) > 1 else (-1.0, 1.0)
+    return Estimate(value=value, low=min(low, value), high=max(high, value), items=first.items, draws=first.draws,
+                    outcomes=np.empty(0), groups=first.groups)  # fmt: skip

@@ -44,6 +44,11 @@ class RunFolder:
         return self.root / "metrics.json"
 
     @property
+    def outcomes(self) -> Path:
+        """What was measured on each test item, for paired comparisons between runs."""
+        return self.root / "outcomes.safetensors"
+
+    @property
     def environment(self) -> Path:
         """Versions, hardware and times: what may differ between two equal runs."""
         return self.root / "environment.json"

@@ -26,6 +26,7 @@ from crossdistill.evaluation.probes import few_shot_rows
 from crossdistill.files import write_json
 from crossdistill.pairs import Side
 from crossdistill.pipeline.environment import timed
+from crossdistill.pipeline.outcomes import write_outcomes
 from crossdistill.pipeline.showcase import describe_pairs, embedding_map, example_pairs, retrieval_gallery
 from crossdistill.pipeline.stages import fresh_student, load_student, students_of
 from crossdistill.pipeline.theory_terms import theory_results, theory_temperature
@@ -58,6 +59,7 @@ def run_evaluation(run: Run, space: TeacherSpace) -> None:
             metrics = _assemble(run, data, space, distilled, student, teacher_rows, outcomes)
             temperature = theory_temperature(run.config.objective)
             metrics["theory"] = theory_results(data, students, teacher_rows, temperature, run.config.train.seed)
+            write_outcomes(run.folder.outcomes, outcomes)
             write_json(run.folder.metrics, metrics)
 
         ranks.first_does(write)
@@ -202,6 +204,7 @@ def _assemble(
         for other in outcomes[1:]
         for metric in main.metrics
         if metric in other.metrics and not metric.endswith("median_rank") and other.name != "teacher_on_source"
+        if main.metrics[metric].pairable and other.metrics[metric].pairable
     ]  # fmt: skip
     return {
         "format": FORMAT,
