@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,32 +38,67 @@ from crossdistill.training import TrainConfig, read_epochs
 FORMAT = 2
 
 
+@dataclass(frozen=True)
+class Measurements:
+    """What an evaluation measured, and what it needed for it.
+
+    Attributes:
+        data: the test bed.
+        teacher: the teacher's vectors of source items.
+        students: vectors of target items by each student of the run.
+        distilled: the main student; untrained where only controls were measured.
+        outcomes: of every subject, the main student first.
+    """
+
+    data: EvaluationSet
+    teacher: RowVectors
+    students: dict[str, RowVectors]
+    distilled: Encoder
+    outcomes: list[Outcome]
+
+
 def run_evaluation(run: Run, space: TeacherSpace) -> None:
     """Measures everything and writes ``metrics.json``."""
     with timed(run.folder, "evaluate"):
         say("evaluating")
-        data = EvaluationSet(run.pairs, space.ids.numpy())
-        teacher_rows = RowVectors(np.array(space.rows, dtype=np.int64), *(2 * (space.embeddings[:].numpy(),)))
+        measured = measure_run(run, space)
+
+        def write() -> None:
+            metrics = _assemble(run, space, measured)
+            temperature, seed = theory_temperature(run.config.objective), run.config.train.seed
+            metrics["theory"] = theory_results(measured.data, measured.students, measured.teacher, temperature, seed)
+            write_outcomes(run.folder.outcomes, measured.outcomes)
+            write_json(run.folder.metrics, metrics)
+
+        ranks.first_does(write)
+
+
+def measure_run(run: Run, space: TeacherSpace, *, controls_alone: bool = False) -> Measurements:
+    """Runs the protocols of ``run.evaluate`` on the students and the controls, and writes nothing.
+
+    Args:
+        run: with finished students, unless only controls are wanted.
+        space: of its teacher.
+        controls_alone: leave the students out.
+    """
+    data = EvaluationSet(run.pairs, space.ids.numpy())
+    teacher_rows = RowVectors(np.array(space.rows, dtype=np.int64), *(2 * (space.embeddings[:].numpy(),)))
+    students: dict[str, RowVectors] = {}
+    if controls_alone:
+        distilled = _untrained(run, space, random_weights=False)
+    else:
         encoders = {
             objective.label: load_student(run, place) for objective, place in students_of(run.config, run.folder)
         }
         distilled = encoders[run.config.objective.label]
         students = {name: _embed_target(run, encoder) for name, encoder in encoders.items()}
-        outcomes = []
-        for subject in [*_trained(run, students), *_controls(run, space, teacher_rows)]:
-            # Probes run on one processor; the other ranks have done their part by embedding.
-            outcomes.append(_measured(run, subject, data, teacher_rows))
-        _supervised(run, data, space, distilled, outcomes)
-        student = students[run.config.objective.label]
-
-        def write() -> None:
-            metrics = _assemble(run, data, space, distilled, student, teacher_rows, outcomes)
-            temperature = theory_temperature(run.config.objective)
-            metrics["theory"] = theory_results(data, students, teacher_rows, temperature, run.config.train.seed)
-            write_outcomes(run.folder.outcomes, outcomes)
-            write_json(run.folder.metrics, metrics)
-
-        ranks.first_does(write)
+    # Probes run on one processor; the other ranks have done their part by embedding.
+    outcomes = [
+        _measured(run, subject, data, teacher_rows)
+        for subject in [*(_trained(run, students) if students else ()), *_controls(run, space, teacher_rows)]
+    ]
+    _supervised(run, data, space, distilled, outcomes)
+    return Measurements(data, teacher_rows, students, distilled, outcomes)
 
 
 def _measured(run: Run, subject: Subject, data: EvaluationSet, teacher: RowVectors) -> Outcome:
@@ -145,7 +181,8 @@ def _supervised(
     run: Run, data: EvaluationSet, space: TeacherSpace, distilled: Encoder, outcomes: list[Outcome]
 ) -> None:
     """Adds what is trained on labels: fine-tuning of the student, and the control that starts from random weights."""
-    fine_tune, scratch = "fine_tune" in run.evaluate.protocols, "supervised" in run.evaluate.controls
+    fine_tune = "fine_tune" in run.evaluate.protocols and bool(outcomes) and outcomes[0].role == "objective"
+    scratch = "supervised" in run.evaluate.controls
     if not (fine_tune or scratch):
         return
     train, test = (data.rows(split, "target", labelled=True) for split in ("train", "test"))
@@ -188,15 +225,9 @@ def _untrained(run: Run, space: TeacherSpace, *, random_weights: bool) -> Encode
     return fresh_student(run, rows, space.teacher.width, random_weights=random_weights)[0]
 
 
-def _assemble(
-    run: Run,
-    data: EvaluationSet,
-    space: TeacherSpace,
-    distilled: Encoder,
-    student: RowVectors,
-    teacher: RowVectors,
-    outcomes: list[Outcome],
-) -> dict[str, Any]:
+def _assemble(run: Run, space: TeacherSpace, measured: Measurements) -> dict[str, Any]:
+    data, teacher, distilled, outcomes = measured.data, measured.teacher, measured.distilled, measured.outcomes
+    student = measured.students[run.config.objective.label]
     main = outcomes[0]
     comparisons = [
         {"metric": metric, "first": main.name, "second": other.name,
