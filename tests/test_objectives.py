@@ -31,6 +31,7 @@ from crossdistill.objectives import (
     Cosine,
     FeatureStatistics,
     InfoNCE,
+    LiT,
     Objective,
     ObjectiveConfig,
     RobustCMC,
@@ -69,6 +70,7 @@ CASES: dict[str, tuple[Objective, Reference]] = {
     "l2": (L2(), references.l2),
     "cosine": (Cosine(), references.cosine_distance),
     "siglip": (SigLIP(0.2, -2.0), lambda s, t, ids: references.siglip(s, t, ids, stored(0.2), -2.0)),
+    "lit": (LiT(0.2), lambda s, t, ids: references.cmc(s, t, ids, stored(0.2))),
     "rkd": (RKD(25.0, 50.0), lambda s, t, ids: references.rkd(s, t, ids, 25.0, 50.0)),
     "pkt": (PKT(), references.pkt),
     "sp": (SP(3000.0), lambda s, t, ids: references.sp(s, t, ids, 3000.0)),
@@ -379,6 +381,20 @@ def test_a_learnable_temperature_is_trained_and_kept_in_bounds() -> None:
     assert float(parameter.exp().detach()) < 99.0
     with pytest.raises(ConfigError, match=r"0\.01"):
         CMC(0.001, learnable_temperature=True)
+
+
+def test_lit_trains_its_temperature_and_never_the_locked_side() -> None:
+    student, teacher = (rows.requires_grad_() for rows in (randn(1, 6, 4), randn(2, 6, 4)))
+    objective = LiT(0.2)
+    objective(student, teacher).backward()
+    assert teacher.grad is None
+    scale = math.exp(float(objective.temperature.log_scale.detach()))
+    exact = torch.tensor(math.log(scale), dtype=torch.float64, requires_grad=True)
+    rows = student.detach().double(), teacher.detach().double()
+    expected = references.cmc(*rows, list(range(6)), torch.exp(-exact))
+    torch.testing.assert_close(
+        objective.temperature.log_scale.grad.double(), torch.autograd.grad(expected, exact)[0], rtol=1e-4, atol=1e-6
+    )
 
 
 def test_a_bank_objective_says_what_it_misses() -> None:

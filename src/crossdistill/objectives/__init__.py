@@ -12,6 +12,7 @@ from crossdistill.objectives.feature_statistics import FeatureStatistics
 from crossdistill.objectives.info_nce import InfoNCE
 from crossdistill.objectives.kd import KD
 from crossdistill.objectives.l2 import L2
+from crossdistill.objectives.lit import LiT
 from crossdistill.objectives.mmd import MMD
 from crossdistill.objectives.pkt import PKT
 from crossdistill.objectives.registry import ObjectiveConfig, known_objectives
@@ -40,6 +41,7 @@ __all__ = [
     "Cosine",
     "FeatureStatistics",
     "InfoNCE",
+    "LiT",
     "Objective",
     "ObjectiveConfig",
     "RobustCMC",
