@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import runpy
 import shutil
@@ -25,8 +26,11 @@ from crossdistill import errors
 from crossdistill.cli.app import main
 from crossdistill.deploy import OPSET, Exported, export, export_encoder, graph
 from crossdistill.deploy.entries import entry_for
+from crossdistill.deploy.network import Deployed
+from crossdistill.deploy.parity import measure_parity, samples_of
 from crossdistill.deploy.raster_entry import filled
 from crossdistill.deploy.resize import resize_pixels
+from crossdistill.deploy.runners import module_runner
 from crossdistill.encoders import Encoder
 from crossdistill.modalities import InputDefaults, Modality, modality_class, parse_modality
 from crossdistill.modalities.geometry import border_colours
@@ -383,6 +387,35 @@ def test_an_export_that_does_not_agree_is_refused(
     assert "0.0001" in caught.value.details["expected"]
     assert not list(tmp_path.iterdir())  # nothing is left, not even in part
     assert export(finished.root, tmp_path / "out", "safetensors", tolerance=0.5).parity.difference > 1e-4
+
+
+@pytest.mark.parametrize("part", [0, 2])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_export_that_gives_no_numbers_is_refused(value: float, part: int, tmp_path: Path) -> None:
+    """Also where the first item alone gives them: nothing is larger than NaN, and nothing smaller."""
+    encoder = small({"modality": "image", "channels": 1})
+    samples = samples_of(encoder, entry_for(encoder.modality), fakes(encoder.modality, tmp_path))
+    right = module_runner(Deployed(entry_for(encoder.modality), encoder))
+
+    def wrong(batch: Tensor) -> NDArray[np.float32]:
+        found = right(batch).copy()
+        found[np.array([same(each, samples[part].array) for each in batch])] = value
+        return found
+
+    def same(one: Tensor, other: NDArray[Any]) -> bool:
+        return np.array_equal(one.numpy(), other)
+
+    entry = entry_for(encoder.modality)
+    assert measure_parity(entry, right, samples, 1e-4).difference < 1e-4
+    for tolerance in (1e-4, 2.0):
+        with pytest.raises(errors.EncoderError, match="gives values that are not finite") as caught:
+            measure_parity(entry, wrong, samples, tolerance)
+        assert caught.value.details["where"] == samples[part].name
+    broken = copy.deepcopy(encoder)
+    broken.offset += value
+    with pytest.raises(errors.EncoderError, match="not finite"):
+        export_encoder(broken, tmp_path / "out", fakes(encoder.modality, tmp_path), "safetensors")
+    assert not (tmp_path / "out").exists()
 
 
 class Branching(nn.Module):

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from crossdistill.errors import PairsError
+from crossdistill.errors import EncoderError, PairsError
 from crossdistill.evaluation import EvaluateConfig, applicable, difference, ranks, top
 from crossdistill.evaluation.intervals import Estimate, mean_of_ratios, median, proportion
 from crossdistill.evaluation.probes import LinearProbe, few_shot_rows, knn_predictions, unit
@@ -42,6 +42,18 @@ class TestRanks:
     def test_a_constant_embedding_ranks_last(self) -> None:
         ids = np.arange(5)
         assert ranks(np.ones((5, 3), np.float32), np.ones((5, 3), np.float32), ids, ids).tolist() == [5] * 5
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    @pytest.mark.parametrize("side", [0, 1])
+    def test_vectors_that_are_not_finite_are_refused_and_not_ranked_first(self, value: float, side: int) -> None:
+        ids = np.arange(4)
+        vectors = [np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32)]
+        vectors[side][0, 1] = value
+        with pytest.raises(EncoderError, match="not finite") as caught:
+            ranks(vectors[0], vectors[1], ids, ids)
+        assert "1 of 4" in caught.value.details["received"]
+        with pytest.raises(EncoderError, match="not finite"):
+            top(vectors[0], vectors[1], 2)
 
     def test_top_is_sorted_and_scored(self) -> None:
         gallery = np.array([[1, 0], [0, 1], [1, 1]], np.float32)

@@ -117,18 +117,34 @@ def measure_parity(entry: Entry, run: Runner, samples: Sequence[Sample], toleran
             found = run(entry.batch([sample.array for sample in batch]))
             sizes.add(len(batch))
             for sample, vector in zip(batch, found, strict=True):
+                require_finite(vector, "The export", sample.name)  # nothing can be compared with NaN
+                require_finite(sample.vector, "The encoder, in PyTorch itself,", sample.name)
                 difference = float(np.abs(vector - sample.vector).max())
-                if not difference <= worst:  # also of one that is not a number
+                if difference > worst:
                     worst, where = difference, sample.name
                 lowest = min(lowest, float(vector @ sample.vector))
     parity = Parity(len(samples), tuple(sorted(sizes)), len(groups), worst, lowest, where.rsplit("/", 1)[-1], tolerance)
-    if not worst <= tolerance:
+    if worst > tolerance:
         raise EncoderError(
             "The export does not agree with PyTorch.", where=where,
             expected=f"unit vectors that differ by at most {tolerance:g}", received=f"a difference of {worst:.3g}",
             fix="a larger --tolerance takes it as it is; --input decoded leaves the preprocessing outside of the graph",
         )  # fmt: skip
     return parity
+
+
+def require_finite(vector: NDArray[np.float32], who: str, name: str) -> None:
+    """Refuses a vector ``(d,)`` that is not finite.
+
+    Raises:
+        EncoderError: it is not.
+    """
+    wrong = int((~np.isfinite(vector)).sum())
+    if wrong:
+        raise EncoderError(
+            f"{who} gives values that are not finite.", where=name, expected=f"{len(vector)} finite numbers",
+            received=f"{wrong} of {len(vector)} are NaN or infinite",
+        )  # fmt: skip
 
 
 def _batches(members: list[Sample]) -> Iterator[list[Sample]]:
