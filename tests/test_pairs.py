@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from crossdistill.errors import ConfigError, PairsError
 from crossdistill.pairs import Pair, Pairs, PairsConfig, SplitConfig, assign_splits, open_pairs
 from crossdistill.pairs.readers.manifest import read_manifest
+from crossdistill.pairs.split import without_test
 from crossdistill.validation import validated
 
 
@@ -177,3 +178,15 @@ def test_the_pairs_section_takes_a_string_and_refuses_nonsense(tmp_path: Path) -
         open_pairs(PairsConfig(builtin="emojis"))
     with pytest.raises(ConfigError, match="leave nothing"):
         validated(PairsConfig, {"manifest": "a", "split": {"val": 0.5, "test": 0.5}})
+
+
+def test_settings_are_chosen_without_the_test_rows(tmp_path: Path) -> None:
+    rows = [
+        Pair(source=Path(f"s{n}"), target=Path(f"t{n}"), label="ab"[n % 2], split=split)
+        for n, split in enumerate(("train", "train", "val", "val", "test", "test"))
+    ]
+    kept = without_test(Pairs(tuple(rows)))
+    assert [row.split for row in kept] == ["train", "train", "test", "test"]
+    assert [str(row.target) for row in kept] == ["t0", "t1", "t2", "t3"]
+    with pytest.raises(PairsError, match="'val' has no rows for choosing settings"):
+        without_test(Pairs(tuple(row for row in rows if row.split != "val")))

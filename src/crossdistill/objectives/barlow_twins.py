@@ -20,6 +20,8 @@ class BarlowTwins(Objective):
         redundancy: lambda, as published.
     """
 
+    search = (("redundancy", (0.005, 0.002, 0.02)),)
+
     def __init__(self, redundancy: float = 5e-3) -> None:
         super().__init__()
         self.redundancy = check_weight(redundancy, what="weight of redundancy", name="barlow_twins")

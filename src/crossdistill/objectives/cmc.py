@@ -24,6 +24,8 @@ class CMC(Objective):
         memory_mb: budget for the tiles, in MiB.
     """
 
+    search = (("temperature", (0.1, 0.05, 0.2)),)
+
     def __init__(
         self,
         temperature: float = 0.1,

@@ -27,6 +27,10 @@ class CMCD(Objective):
     """
 
     two_towers = False
+    search = (
+        ("temperature", (0.1, 0.05, 0.2)),
+        ("cmd_weight", (0.3, 1.0)),
+    )
 
     def __init__(
         self,

@@ -35,6 +35,7 @@ class CMD(Objective):
     """
 
     two_towers = False
+    search = (("temperature", (0.1, 0.05, 0.2)),)
 
     def __init__(
         self,

@@ -40,6 +40,7 @@ class CRD(Objective):
     """
 
     two_towers = False
+    search = (("temperature", (0.07, 0.04, 0.14)),)
 
     student_memory: Tensor
     teacher_memory: Tensor

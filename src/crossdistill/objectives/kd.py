@@ -30,6 +30,7 @@ class KD(Objective):
     """
 
     two_towers = False
+    search = (("temperature", (0.1, 0.05, 0.2)),)
 
     centres: Tensor
 

@@ -31,6 +31,8 @@ class RKD(Objective):
         memory_mb: budget for the tiles, in MiB.
     """
 
+    search = (("distance_weight", (25.0, 5.0, 100.0)),)
+
     def __init__(self, distance_weight: float = 25.0, angle_weight: float = 50.0, memory_mb: float = MEMORY_MB) -> None:
         super().__init__()
         self.distance_weight = check_weight(distance_weight, what="weight of distances", name="rkd")

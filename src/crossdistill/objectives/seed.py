@@ -24,6 +24,10 @@ class SEED(Objective):
     """
 
     two_towers = False
+    search = (
+        ("temperature", (0.2, 0.1, 0.4)),
+        ("teacher_temperature", (0.01, 0.05)),
+    )
 
     def __init__(
         self,

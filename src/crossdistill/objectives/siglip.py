@@ -25,6 +25,8 @@ class SigLIP(Objective):
         memory_mb: budget for the tiles, in MiB.
     """
 
+    search = (("temperature", (0.1, 0.05, 0.2)),)
+
     def __init__(
         self, temperature: float = 0.1, bias: float = -10.0, learnable: bool = True, memory_mb: float = MEMORY_MB
     ) -> None:

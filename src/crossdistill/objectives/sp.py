@@ -24,6 +24,8 @@ class SP(Objective):
         memory_mb: budget for the tiles, in MiB.
     """
 
+    search = (("weight", (3000.0, 1000.0, 9000.0)),)
+
     def __init__(self, weight: float = 3000.0, memory_mb: float = MEMORY_MB) -> None:
         super().__init__()
         self.weight = check_weight(weight, what="weight", name="sp")

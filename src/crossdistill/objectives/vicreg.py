@@ -25,6 +25,8 @@ class VICReg(Objective):
         covariance: weight of the correlations.
     """
 
+    search = (("invariance", (25.0, 10.0, 50.0)),)
+
     def __init__(self, invariance: float = 25.0, variance: float = 25.0, covariance: float = 1.0) -> None:
         super().__init__()
         self.invariance = check_weight(invariance, what="weight of invariance", name="vicreg")

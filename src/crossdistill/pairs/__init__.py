@@ -6,7 +6,7 @@ from pathlib import Path
 
 from crossdistill.pairs.config import PairsConfig, SplitConfig
 from crossdistill.pairs.readers.folders import read_folders, single_side
-from crossdistill.pairs.split import add_rows, assign_splits
+from crossdistill.pairs.split import add_rows, assign_splits, without_test
 from crossdistill.pairs.table import SPLITS, Licence, Pair, Pairs, Side, Split
 
 __all__ = [
@@ -31,7 +31,8 @@ def open_pairs(config: PairsConfig | str | Path) -> Pairs:
     ]
     if extra:
         pairs = add_rows(pairs, extra, config.split)
-    return assign_splits(pairs, config.split)
+    pairs = assign_splits(pairs, config.split)
+    return without_test(pairs) if config.measure_on == "val" else pairs
 
 
 _FOLDERS = ("unpaired_source", "unpaired_target", "labelled_target")

@@ -54,6 +54,9 @@ class PairsConfig(BaseModel):
     unpaired_target: Path | None = Field(None, description="folder of more target items")
     labelled_target: Path | None = Field(None, description="folder of a sub-folder a class, with target items")
     split: SplitConfig = Field(default_factory=SplitConfig)
+    measure_on: Literal["test", "val"] = Field(
+        "test", description="val: the test rows are put away and the val rows take their place, to choose settings by"
+    )
     corrupt: Literal["error", "skip"] = Field("error", description="what is done about items that cannot be read")
     corrupt_limit: float = Field(0.01, ge=0, le=1, description="share of the rows that may be skipped")
 

@@ -55,3 +55,15 @@ def add_rows(pairs: Pairs, rows: Sequence[Pair], config: SplitConfig) -> Pairs:
     divided = list(assign_splits(Pairs(tuple(labelled), name=pairs.name), config)) if labelled else []
     unlabelled = [replace(row, split="train") for row in rows if row.label is None]
     return pairs.with_rows([*pairs, *unlabelled, *divided])
+
+
+def without_test(pairs: Pairs) -> Pairs:
+    """Only the rows of train and val, the latter as test: what settings may be chosen by.
+
+    Raises:
+        PairsError: there is no val row.
+    """
+    pairs.require("val", (), "choosing settings")
+    return pairs.with_rows(
+        replace(row, split="test" if row.split == "val" else row.split) for row in pairs if row.split != "test"
+    )

@@ -33,6 +33,9 @@ from crossdistill.training.trackers import Tracker, check_trackers, open_tracker
 _FEWEST = 4  # training pairs
 
 
+Decoded = dict[tuple[Side, str], tuple[dict[int, int], Items]]
+
+
 @dataclass
 class Run:
     """A run at work: configuration, pairs and what several stages need.
@@ -46,6 +49,7 @@ class Run:
         given_teacher: an encoder from Python instead of the configuration's.
         given_student: likewise.
         skipped: rows left out as an item of theirs cannot be read.
+        decoded: items that were read already, by side and decoding; runs on the same pairs may share it.
     """
 
     config: RunConfig
@@ -56,21 +60,21 @@ class Run:
     given_teacher: Encoder | None = None
     given_student: Encoder | None = None
     skipped: int = 0
-    _decoded: dict[tuple[Side, str], tuple[dict[int, int], Items]] = field(default_factory=dict, repr=False)
+    decoded: Decoded = field(default_factory=dict, repr=False)
 
     def items(self, rows: Sequence[int], side: Side, modality: Modality) -> Items:
         """The items of ``rows`` on one side. All items of a side are decoded once, however often they are asked for."""
         key = (side, modality.decoding)
-        if key not in self._decoded:
+        if key not in self.decoded:
             everything = self.pairs.where(has=(side,))
             place = {row: index for index, row in enumerate(everything)}
-            self._decoded[key] = (
+            self.decoded[key] = (
                 place,
                 Items.of(
                     self.pairs, everything, side, modality, self.config.train.workers, self.config.train.read_timeout
                 ),
             )
-        place, items = self._decoded[key]
+        place, items = self.decoded[key]
         return Items.like(items.subset([place[row] for row in rows]), modality)
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -28,9 +28,12 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         two_towers: whether the teacher's side is given a gradient, should it want one; if not it is a constant.
+        search: arguments that are worth a search, with the values to try, the default first; `crossdistill compare`
+            tunes every method by them.
     """
 
     two_towers: ClassVar[bool] = True
+    search: ClassVar[tuple[tuple[str, tuple[Any, ...]], ...]] = ()
 
     def __init__(self) -> None:
         super().__init__()
