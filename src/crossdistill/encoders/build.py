@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from crossdistill.encoders.backbone import backbone_defaults, build_backbone
-from crossdistill.encoders.config import NONE, PRETRAINED, RANDOM, StudentConfig, TeacherConfig
+from crossdistill.encoders.config import NONE, PRETRAINED, RANDOM, TEACHER, StudentConfig, TeacherConfig
 from crossdistill.encoders.encoder import Architecture, Encoder, output_width
+from crossdistill.encoders.from_teacher import student_of_teacher, teacher_backbone
 from crossdistill.encoders.head import build_head
 from crossdistill.encoders.store import describe_encoder, has_encoder, load_encoder
 from crossdistill.encoders.timm_backbone import load_backbone_state
@@ -33,7 +34,14 @@ def build_source_backbone(backbone: str, modality: Modality) -> Encoder:
     return _ready(_build(backbone, RANDOM, modality, "pretrain"))
 
 
-def build_student(config: StudentConfig, modality: Modality, width: int, sample: Tensor | None = None) -> Encoder:
+def build_student(
+    config: StudentConfig,
+    modality: Modality,
+    width: int,
+    sample: Tensor | None = None,
+    *,
+    teacher: Encoder | None = None,
+) -> Encoder:
     """The target encoder with a new head into the teacher's space.
 
     Args:
@@ -42,10 +50,13 @@ def build_student(config: StudentConfig, modality: Modality, width: int, sample:
             normalised by the statistics of ``sample`` instead.
         width: of the teacher's embeddings.
         sample: decoded training items ``(N, *shape)``.
+        teacher: whose weights it begins with, where ``config.weights`` is ``teacher`` (see ``from_teacher.py``).
 
     Raises:
         EncoderError: as for :func:`build_teacher`, or a head that cannot bridge the widths.
     """
+    if config.weights == TEACHER:
+        return _ready(student_of_teacher(config, modality, _given(teacher)))
     untrained = config.weights in (NONE, RANDOM)
     if untrained and sample is not None:
         modality = modality.with_statistics(sample)
@@ -59,14 +70,29 @@ def build_student(config: StudentConfig, modality: Modality, width: int, sample:
     return Encoder(start.backbone, build_head(config.head, features, width), start.modality, architecture, start.origin)
 
 
-def resolve_modality(config: TeacherConfig | StudentConfig, modality: Modality) -> Modality:
+def _given(teacher: Encoder | None) -> Encoder:
+    if teacher is None:
+        raise ConfigError(
+            "There is no teacher at hand to take the student's weights from.", where=f"student.weights: {TEACHER}",
+            expected="a run, whose configuration names the teacher",
+        )  # fmt: skip
+    return teacher
+
+
+def resolve_modality(
+    config: TeacherConfig | StudentConfig, modality: Modality, teacher: Encoder | None = None
+) -> Modality:
     """``modality`` with what it leaves open taken from the encoder's weights, without building the encoder."""
+    if isinstance(config, StudentConfig) and config.weights == TEACHER:
+        return modality.resolve(_given(teacher).modality.as_defaults())
     role = "teacher" if isinstance(config, TeacherConfig) else "student"
     return modality.resolve(_defaults(config.backbone, config.weights, role))
 
 
-def student_backbone(config: StudentConfig) -> str:
+def student_backbone(config: StudentConfig, teacher: Encoder | None = None) -> str:
     """The timm name of the student's backbone, wherever the configuration takes it from."""
+    if config.weights == TEACHER:
+        return teacher_backbone(config, _given(teacher))
     folder = encoder_folder(Path(config.weights))
     if folder is not None:
         return str(describe_encoder(folder)["architecture"]["backbone"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 RANDOM = "random"  # a weights name: random initialisation
 NONE = "none"  # a weights name: a backbone that has none, such as identity
 PRETRAINED = "pretrained"  # a weights name: timm's own weights, fetched from its hub
+TEACHER = "teacher"  # a weights name: a copy of the teacher's
 
 
 class TeacherConfig(BaseModel):
@@ -36,5 +37,14 @@ class StudentConfig(BaseModel):
     backbone: str | None = Field(
         "resnet18", description="timm name, identity or mlp_WIDTHxLAYERS; null takes that of the weights' run"
     )
-    weights: str = Field(RANDOM, description="'random', 'pretrained', a packaged name, a file, or a run folder")
+    weights: str = Field(
+        RANDOM, description="'random', 'pretrained', a packaged name, a file, a run folder, or 'teacher' (a copy of it)"
+    )
     head: Literal["none", "linear", "mlp"] = Field("linear", description="projection into the teacher's space")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _backbone_of_teacher(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("weights") == TEACHER and "backbone" not in value:
+            return {**value, "backbone": None}  # the teacher's
+        return value

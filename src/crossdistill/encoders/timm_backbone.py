@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import timm
+from timm.layers import resample_abs_pos_embed  # type: ignore[attr-defined]  # not in its __all__
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
@@ -65,7 +66,7 @@ def build_timm_backbone(name: str, channels: int, size: tuple[int, int], *, pret
 
 
 def load_backbone_state(model: nn.Module, state: dict[str, Tensor], *, name: str, origin: str) -> None:
-    """Loads a state dict into a backbone, adapting the first convolution to its number of input channels.
+    """Loads a state dict into a backbone, adapting the first layer to its channels and positions to its size.
 
     Classifier weights are left out; anything else must match by name and shape.
 
@@ -79,11 +80,11 @@ def load_backbone_state(model: nn.Module, state: dict[str, Tensor], *, name: str
     first = config.get("first_conv")
     for stem in (first,) if isinstance(first, str) else (first or ()):
         key = f"{stem}.weight"
-        if key in state and key in wanted and state[key].shape[1] != wanted[key].shape[1]:
-            if state[key].shape[1] == 3:
-                state[key] = adapt_input_conv(wanted[key].shape[1], state[key])
-            elif wanted[key].shape[1] == 3 and state[key].shape[1] == 1:
-                state[key] = state[key].expand(-1, 3, -1, -1) / 3
+        if key in state and key in wanted:
+            state[key] = _for_channels(state[key], wanted[key].shape[1])
+    key = "pos_embed"
+    if key in state and key in wanted and state[key].shape[1] != wanted[key].shape[1]:
+        state[key] = _for_size(state[key], model)
     missing = sorted(wanted.keys() - state.keys())
     unknown = sorted(state.keys() - wanted.keys())
     shapes = [
@@ -105,6 +106,30 @@ def load_backbone_state(model: nn.Module, state: dict[str, Tensor], *, name: str
             fix="name the backbone that the weights were trained with",
         )
     model.load_state_dict(state, strict=True)
+
+
+def _for_channels(weight: Tensor, channels: int) -> Tensor:
+    """A first layer's weight ``(O, C, h, w)`` for other channels: summed into one, or repeated (Wightman, timm)."""
+    given = weight.shape[1]
+    if given == channels:
+        return weight
+    if given == 3:
+        adapted: Tensor = adapt_input_conv(channels, weight)
+        return adapted
+    if given == 1:
+        return weight.expand(-1, channels, -1, -1) / channels
+    return weight.sum(dim=1, keepdim=True) if channels == 1 else weight  # refused by its shape
+
+
+def _for_size(positions: Tensor, model: nn.Module) -> Tensor:
+    """A transformer's position embeddings ``(1, tokens, width)`` for the grid of ``model``."""
+    patches = getattr(model, "patch_embed", None)
+    prefix = getattr(model, "num_prefix_tokens", None)
+    grid = getattr(patches, "grid_size", None)
+    if grid is None or prefix is None or getattr(model, "no_embed_class", False):
+        return positions  # refused by its shape
+    resampled: Tensor = resample_abs_pos_embed(positions, list(grid), num_prefix_tokens=prefix)
+    return resampled
 
 
 def _belongs_to(key: str, classifier: str | tuple[str, ...] | None) -> bool:

@@ -46,7 +46,7 @@ def _build_views(run: Run, folder: Path, settings: BankConfig) -> None:
     modality = space.teacher.modality
     items, _ = source_items(run, modality, space.ids, rows)
     shared = run.config.views.geometry == "shared"
-    geometry = fresh_student(run, rows, space.teacher.width)[0].modality.geometry if shared else modality.geometry
+    geometry = fresh_student(run, rows, space.teacher.encoder)[0].modality.geometry if shared else modality.geometry
     count, seed = run.config.views.count, run.config.train.seed
     build_view_bank(folder, space.teacher, items, count, view_placements(geometry, len(items), count, seed), seed,
                     dtype=settings.dtype, shard_rows=settings.shard_rows, mend=True)  # fmt: skip

@@ -222,7 +222,7 @@ def _supervised(
 
 def _untrained(run: Run, space: TeacherSpace, *, random_weights: bool) -> Encoder:
     rows = run.pairs.where("train", has=("source", "target"))
-    return fresh_student(run, rows, space.teacher.width, random_weights=random_weights)[0]
+    return fresh_student(run, rows, space.teacher.encoder, random_weights=random_weights)[0]
 
 
 def _assemble(run: Run, space: TeacherSpace, measured: Measurements) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
         return
     rows = run.pairs.require("train", ("source", "target"), "distillation")
     held_out = run.pairs.where("val", has=("source", "target"))
-    initial, items = fresh_student(run, rows, space.teacher.width)
+    initial, items = fresh_student(run, rows, space.teacher.encoder)
     monitored = run.items(held_out, "target", initial.modality)
     by_group = run.config.negatives == "group"
     same = torch.tensor(run.pairs.group_ids)[list(rows)] if by_group else space.ids[list(rows)]
@@ -145,13 +145,15 @@ def load_student(run: Run, place: Path) -> Encoder:
     return load_encoder(place, copy.deepcopy(run.given_student.backbone), copy.deepcopy(run.given_student.head))
 
 
-def fresh_student(run: Run, rows: Sequence[int], width: int, *, random_weights: bool = False) -> tuple[Encoder, Items]:
+def fresh_student(
+    run: Run, rows: Sequence[int], teacher: Encoder, *, random_weights: bool = False
+) -> tuple[Encoder, Items]:
     """The student as it is before any training, the same for every objective.
 
     Args:
         run: whose student.
         rows: training rows.
-        width: of the teacher's embeddings.
+        teacher: in whose space it will be; centred.
         random_weights: start from random weights whatever the configuration says (a control).
 
     Returns:
@@ -161,13 +163,13 @@ def fresh_student(run: Run, rows: Sequence[int], width: int, *, random_weights: 
         student = copy.deepcopy(run.given_student)
         return student, run.items(rows, "target", student.modality)
     config = run.config.student
-    modality = resolve_modality(config, run.config.target)
+    modality = resolve_modality(config, run.config.target, teacher)
     if random_weights:
-        config = config.model_copy(update={"weights": RANDOM, "backbone": student_backbone(config)})
+        config = config.model_copy(update={"weights": RANDOM, "backbone": student_backbone(config, teacher)})
     items = run.items(rows, "target", modality)
     torch.manual_seed(run.config.train.seed)
     sample = items.batch(range(min(_SAMPLE, len(items))))
-    student = build_student(config, run.config.target, width, sample)
+    student = build_student(config, run.config.target, teacher.width, sample, teacher=teacher)
     return student, Items.like(items, student.modality)
 
 

@@ -207,11 +207,10 @@ def _check_encoders(run: Run) -> None:
     pretrain, train = run.config.pretrain, run.config.train
     if pretrain is not None:
         source = new_source_encoder(pretrain, run.config.source)
-        width = source.width
         _check_parts(source, 2 * pretrain.batch_size, pretrain, "pretrain.embed_at_once")
     else:
-        width = fresh_teacher(run).width
-    student = run.given_student or build_student(run.config.student, run.config.target, width)
+        source = fresh_teacher(run)
+    student = run.given_student or build_student(run.config.student, run.config.target, source.width, teacher=source)
     _check_parts(student, train.batch_size, train, "train.embed_at_once")
 
 
