@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import crossdistill
 from crossdistill import CrossModalEmbedder, errors, open_pairs
 from crossdistill.modalities.image import Image
+from crossdistill.pairs import Licence
 from crossdistill.pipeline import open_run
 
 LABELS = "it passes one-dimensional labels as y, which are refused, as they are no source embeddings"
@@ -181,6 +183,20 @@ def test_fit_on_pairs(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert (tmp_path / "kept" / "student" / "encoder.json").is_file()
     assert embedder.model_.embed(polygons(2), "source").shape == (2, 96)
     assert 0 < embedder.score(pairs) <= 1
+
+
+def test_a_model_of_pairs_is_published_with_what_is_known_of_them(manifest: Path, tmp_path: Path) -> None:
+    """Also when the run folder is gone: whose data it was has to go along with the weights."""
+    licence = Licence(name="CC BY-SA 4.0", attribution="Somebody", url="https://x.example")
+    pairs = replace(open_pairs(manifest), name="toys", licence=licence)
+    model = on_pairs(random_state=0).fit(pairs).model_
+    assert not model.folder.root.exists()
+    text = (model.save_pretrained(tmp_path / "model", licence="mit") / "README.md").read_text()
+    trained = len(pairs.where("train", has=("source", "target")))
+    assert f"toys: {trained} training pairs" in text
+    assert "CC BY-SA 4.0" in text
+    assert "same licence" in text
+    assert "1 epochs" in text
 
 
 def test_a_configuration_says_what_the_parameters_leave_open(manifest: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+import yaml
 from huggingface_hub import ModelCard
 
 import crossdistill
@@ -21,8 +22,10 @@ from crossdistill.cli import publish as cli_publish
 from crossdistill.cli.app import main
 from crossdistill.encoders import Encoder
 from crossdistill.hub import findings, save_pretrained, saving
-from crossdistill.hub.facts import Facts, facts_of, without_places
+from crossdistill.hub.claiming import NOTE
+from crossdistill.hub.facts import Facts, facts_of
 from crossdistill.hub.licences import conditions, front_matter
+from crossdistill.hub.places import without_places
 from crossdistill.hub.upload import plan_upload, upload
 from crossdistill.modalities.image import Image
 from crossdistill.pipeline import make_config, run
@@ -177,6 +180,17 @@ def test_a_name_that_leaves_the_folder_is_refused(name: Any, published: Path, tm
         crossdistill.from_pretrained(place)
 
 
+def test_an_encoder_that_the_index_does_not_name_is_not_opened(
+    finished: RunFolder, published: Path, tmp_path: Path
+) -> None:
+    """Such as the teacher of an earlier model, which is still there."""
+    place = changed(published, tmp_path / "model", encoders={"target": "student"})
+    for opened in (crossdistill.from_pretrained(place), crossdistill.load(place)):
+        assert not opened.has("source")
+        with pytest.raises(errors.RunFolderError, match="no copy of its teacher"):
+            opened.embed(pictures(), "source")
+
+
 def test_only_safetensors_are_read(published: Path, tmp_path: Path) -> None:
     place = changed(published, tmp_path / "model")
     (place / "student" / "model.safetensors").unlink()
@@ -185,6 +199,38 @@ def test_only_safetensors_are_read(published: Path, tmp_path: Path) -> None:
         crossdistill.from_pretrained(place)
     assert "pytorch_model.bin" in str(caught.value)
     assert "may hold code" in str(caught.value)
+
+
+def broken(results: dict[str, Any], change: str) -> dict[str, Any]:
+    if change == "outcomes":
+        return {**results, "outcomes": []}
+    if change == "splits":
+        return {**results, "pairs": {**results["pairs"], "splits": {"train": 3}}}
+    if change == "metrics":
+        return {**results, "outcomes": [{**results["outcomes"][0], "metrics": {"linear_all": {"value": "high"}}}]}
+    return {name: value for name, value in results.items() if name != change}
+
+
+@pytest.mark.parametrize("change", ["pairs", "outcomes", "comparisons", "splits", "metrics"])
+def test_broken_results_of_somebodys_model_are_told(change: str, published: Path, tmp_path: Path) -> None:
+    kept = json.loads((published / "crossdistill.json").read_text())["results"]
+    place = changed(published, tmp_path / "model", results=broken(kept, change))
+    model = crossdistill.from_pretrained(place)  # embeds all the same
+    with pytest.raises(errors.RunFolderError, match="recorded of the run is damaged") as caught:
+        model.save_pretrained(tmp_path / "again", licence="mit")
+    assert "results" in caught.value.details["where"]
+    assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize(
+    "index",
+    [{"configuration": {"train": {}}}, {"configuration": [1]}, {"environment": {"packages": 3}}, {"data": {"name": []}},
+     {"results": 3}, {"configuration": {"train": {}, "objective": {"terms": 3}}}],
+)  # fmt: skip
+def test_other_broken_records_are_told(index: dict[str, Any], published: Path, tmp_path: Path) -> None:
+    model = crossdistill.from_pretrained(changed(published, tmp_path / "model", **index))
+    with pytest.raises(errors.RunFolderError, match="recorded of the run is damaged"):
+        model.save_pretrained(tmp_path / "again", licence="mit")
 
 
 @pytest.mark.parametrize(
@@ -241,6 +287,40 @@ def test_the_card_says_what_it_has_to(finished: RunFolder, published: Path) -> N
     everything = (published / "crossdistill.json").read_text()
     assert str(finished.root.parent) not in everything
     assert str(Path.home()) not in everything
+
+
+def data_of(text: str) -> str:
+    return text.partition("## Data")[2].partition("## Training")[0]
+
+
+def test_a_run_that_was_not_measured_says_what_it_was_trained_on(
+    finished: RunFolder, manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    twin = RunFolder(tmp_path / "run")
+    shutil.copytree(finished.root, twin.root)
+    twin.metrics.unlink()
+    content = yaml.safe_load(twin.config.read_text())
+    licensed = tmp_path / "pairs" / "pairs.csv"
+    shutil.copytree(manifest.parent, licensed.parent)
+    about = {"name": "toys", "licence": {"name": "CC BY-NC 4.0", "attribution": "Somebody", "url": "https://x.example"}}
+    (licensed.parent / "dataset.json").write_text(json.dumps(about))
+    content["pairs"]["manifest"] = str(licensed)
+    twin.config.write_text(yaml.safe_dump(content))
+    counts = json.loads(finished.metrics.read_text())["pairs"]["splits"]
+    said = data_of((save_pretrained(crossdistill.load(twin.root), tmp_path / "a") / "README.md").read_text())
+    assert f"toys: {counts['train']['pairs']} training pairs" in said
+    assert f"in {counts['train']['groups']}, " in said
+    assert "CC BY-NC 4.0" in said
+    assert "no commercial use" in said
+    again = crossdistill.from_pretrained(tmp_path / "a").save_pretrained(tmp_path / "b", licence="mit")
+    assert data_of((again / "README.md").read_text()) == said  # goes along with the model
+
+    shutil.rmtree(licensed.parent)  # the pairs are gone: what the run itself recorded is left
+    capsys.readouterr()
+    said = data_of((save_pretrained(crossdistill.load(twin.root), tmp_path / "c") / "README.md").read_text())
+    assert "licence" in capsys.readouterr().err
+    assert f"{counts['train']['pairs']} training pairs" in said
+    assert "licence of the data is not known" in said
 
 
 def test_the_configuration_of_the_card_makes_the_same_run(finished: RunFolder) -> None:
@@ -307,6 +387,24 @@ def test_places_of_the_machine_are_cut_down() -> None:
     assert without_places({"a": ["/home/me/x.csv", "C:\\Users\\me\\y", "b/c", 1]}) == {"a": ["x.csv", "y", "b/c", 1]}
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("~/data/{000..127}.tar", "{000..127}.tar"), ("~me/x.csv", "x.csv"), ("file:///srv/me/a.tar", "file:a.tar"),
+     ("pipe:curl -H 'Authorization: secret' https://x/a.tar", "pipe:(a command)"),
+     ("--cache=/home/me/cache and more", "--cache=cache and more"), ("../../Users/me/x.npy", "x.npy"),
+     ("hf://me@x/y", "hf://x/y"), ("https://me:secret@host/a.tar?token=1", "https://host/a.tar"),
+     ("https://host/home/a.tar", "https://host/home/a.tar"), ("emoji", "emoji"), ("jpg;png", "jpg;png"),
+     ("data/{000..127}.tar", "data/{000..127}.tar"), ("s3://bucket/a.tar", "s3://bucket/a.tar")],
+)  # fmt: skip
+def test_no_text_names_a_home(text: str, wanted: str) -> None:
+    assert without_places([text]) == [wanted]
+
+
+def test_the_home_of_whoever_publishes_is_cut_down_wherever_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: Path("/mnt/people/me"))
+    assert without_places("take=/mnt/people/me/secret/x.csv") == "take=x.csv"
+
+
 def test_publishing_again_keeps_a_card_that_was_changed(
     finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,6 +427,57 @@ def test_publishing_again_keeps_a_card_that_was_changed(
         crossdistill.from_pretrained(place).save_pretrained(place)
     again = crossdistill.from_pretrained(place).save_pretrained(tmp_path / "again", licence="mit")
     assert "training pairs" in (again / "README.md").read_text()  # what is known of the run goes along
+
+
+def test_a_card_that_was_changed_by_hand_survives_a_publishing_that_was_killed(
+    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = crossdistill.load(finished.root)
+    place = save_pretrained(model, tmp_path / "model", licence="mit")
+    (place / "letter.txt").write_text("dear")  # somebody's own, beside a model
+    (place / "README.md").write_bytes(b"mine, in Latin-1: \xe9")
+    for name in ("save_encoder", "write_timm_form", "write_json"):
+        with monkeypatch.context() as patch:
+            patch.setattr(saving, name, killed)
+            with pytest.raises(KeyboardInterrupt):
+                save_pretrained(model, place, licence="mit")
+        assert not (place / "crossdistill.json").is_file()
+    for _ in range(2):
+        save_pretrained(model, place, licence="mit")
+        assert (place / "README.md").read_bytes() == b"mine, in Latin-1: \xe9"
+        assert not (place / NOTE).exists()
+    assert (place / "letter.txt").is_file()
+
+
+def test_a_card_of_a_killed_publishing_is_written_anew_unless_it_was_changed_since(
+    finished: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = crossdistill.load(finished.root)
+    for changed_since in (False, True):
+        place = tmp_path / f"model-{changed_since}"
+        with monkeypatch.context() as patch:
+            patch.setattr(saving, "write_json", killed)
+            with pytest.raises(KeyboardInterrupt):
+                save_pretrained(model, place, licence="mit")
+        assert "license: mit" in (place / "README.md").read_text()
+        if changed_since:
+            (place / "README.md").write_text("mine")
+        save_pretrained(model, place, licence="apache-2.0")
+        assert ((place / "README.md").read_text() == "mine") is changed_since
+
+
+def killed(*arguments: object, **options: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors", "student"])
+def test_files_of_the_same_names_are_left_alone(finished: RunFolder, tmp_path: Path, name: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text("mine")
+    with pytest.raises(errors.RunFolderError, match="holds something else"):
+        crossdistill.load(finished.root).save_pretrained(tmp_path / "mine")
+    assert (tmp_path / "mine" / name).read_text() == "mine"
+    assert len(list((tmp_path / "mine").iterdir())) == 1
 
 
 def test_other_folders_are_left_alone(finished: RunFolder, tmp_path: Path) -> None:
@@ -387,6 +536,13 @@ def test_publish_and_push(
     assert created["private"] is True
     assert "letter.txt" not in uploaded["allow_patterns"]
     assert "model.safetensors" in uploaded["allow_patterns"]
+
+    assert uploaded["delete_patterns"] == []  # nothing of an earlier model could be left
+
+    crossdistill.load(finished.root).save_pretrained(out, licence="mit", teacher=False)
+    assert call(*arguments, "--yes") == 0
+    assert hub.calls[-1][1]["delete_patterns"] == ["teacher/encoder.json", "teacher/model.safetensors"]
+    assert "removed, where an earlier upload left it: teacher/encoder.json" in capsys.readouterr().err
 
     monkeypatch.setattr(huggingface_hub, "HfApi", FakeHub(ConnectionError("no route")))
     with pytest.raises(errors.StorageError, match="cannot be uploaded") as caught:

@@ -35,6 +35,8 @@ def publish_run(
     typer.echo(f"To {push} on the Hugging Face Hub, {'public' if public else 'private where it is new'}:", err=True)
     for name, size in plan.files.items():
         typer.echo(f"  {size / 2**20:9.2f} MiB  {name}", err=True)
+    if plan.gone:
+        typer.echo(f"  removed, where an earlier upload left it: {', '.join(plan.gone)}", err=True)
     if not agreed:
         if not sys.stdin.isatty():
             raise ConfigError(

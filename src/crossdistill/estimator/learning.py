@@ -83,9 +83,12 @@ def learn_from_pairs(given: PairsLike, settings: Settings) -> CrossModalModel:
         out = place / "run" if settings.out is None else Path(settings.out)
         config = _configuration(given, settings, place, out)
         folder = run_stage_two(config, teacher=_own(settings.teacher), student=_own(settings.student))
-        return load(
+        model = load(
             folder.root, teacher=_own(settings.teacher), student=_own(settings.student), device=config.train.device
         )
+        if settings.out is None:
+            model.remember_run()
+        return model
 
 
 def _own(encoder: Any) -> Encoder | None:

@@ -76,7 +76,8 @@ def write_card(subject: Subject) -> str:
     """The whole of ``README.md``: metadata in YAML that the Hub reads, and the text."""
     student, teacher = subject.encoders["target"], subject.encoders.get("source")
     results, settings = subject.facts.results, subject.facts.configuration
-    licence = (results or {}).get("pairs", {}).get("licence")
+    data = subject.facts.pairs
+    licence = None if data is None or not data.get("licence") else {"attribution": "", "url": "", **data["licence"]}
     text = (
         _templates()
         .get_template("card.md.j2")
@@ -90,7 +91,7 @@ def write_card(subject: Subject) -> str:
             files={side: _FILES.get(subject.modality(side), "item") for side in ("source", "target")},
             configuration=settings,
             changed="" if subject.facts.changed is None else _yaml(subject.facts.changed),
-            results=results,
+            data=None if data is None else {"splits": None, "classes": None, **data},
             data_licence=licence,
             conditions=[] if licence is None else conditions(licence["name"]),
             table=None if results is None else _table(results),

@@ -1,18 +1,27 @@
-"""What is known of the run behind a model: its configuration, results and versions, without anything private.
+"""What is known of the run behind a model: its configuration, data, results and versions, without anything private.
 
 Paths of the machine that made it are cut down to their last part, as a published model goes to strangers.
 """
 
 from __future__ import annotations
 
+import csv
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from crossdistill.console import warn
+from crossdistill.encoders import describe_encoder, has_encoder
+from crossdistill.errors import CrossDistillError
 from crossdistill.files import read_json
+from crossdistill.hub.places import without_places
+from crossdistill.hub.recorded import check_facts
+from crossdistill.pairs import SPLITS
 from crossdistill.pipeline import RunConfig, RunFolder, open_run
-from crossdistill.pipeline.published import is_published, read_index
+from crossdistill.pipeline.own_pairs import own_pairs
+from crossdistill.pipeline.published import INDEX, is_published, read_index
+from crossdistill.pipeline.showcase import describe_pairs
 
 _KEPT = ("format", "settings", "pairs", "teacher", "student", "left_out", "outcomes", "comparisons")
 
@@ -26,19 +35,23 @@ class Facts:
         changed: those that differ from their defaults, which is enough to run it again with the same version.
         results: of ``metrics.json`` what is about numbers, see docs/run-folder.md.
         environment: versions and hardware.
+        data: name, licence and sizes of the pairs, of a run without results; these say it themselves.
     """
 
     configuration: dict[str, Any] | None = None
     changed: dict[str, Any] | None = None
     results: dict[str, Any] | None = None
     environment: dict[str, Any] | None = None
+    data: dict[str, Any] | None = None
+
+    @property
+    def pairs(self) -> dict[str, Any] | None:
+        """Name, licence and sizes of the pairs, wherever they are known from."""
+        return self.data if self.results is None else self.results["pairs"]
 
     def to_json(self) -> dict[str, Any]:
         """As it is kept in ``crossdistill.json``."""
-        return {
-            "configuration": self.configuration, "changed": self.changed, "results": self.results,
-            "environment": self.environment,
-        }  # fmt: skip
+        return asdict(self)
 
 
 def facts_of(folder: RunFolder) -> Facts:
@@ -49,7 +62,9 @@ def facts_of(folder: RunFolder) -> Facts:
     """
     if is_published(folder.root):
         kept = read_index(folder.root)
-        return Facts(**{name: kept.get(name) for name in ("configuration", "changed", "results", "environment")})
+        facts = Facts(**{name: kept.get(name) for name in asdict(Facts())})
+        check_facts(facts.to_json(), folder.root / INDEX)
+        return facts
     if not folder.config.is_file():
         return Facts()
     _, config = open_run(folder.root)
@@ -60,7 +75,30 @@ def facts_of(folder: RunFolder) -> Facts:
         changed=without_places(_changed(config)),
         results=None if metrics is None else _numbers(metrics),
         environment=environment,
+        data=_data(folder) if metrics is None else None,
     )
+
+
+def _data(folder: RunFolder) -> dict[str, Any] | None:
+    """The pairs of a run that has not been measured, opened again; else what the run itself recorded of them."""
+    try:
+        return describe_pairs(own_pairs(folder))
+    except CrossDistillError as error:
+        warn(f"the run's own pairs cannot be opened again, so nothing is known of their licence: {error.problem}")
+    name = None
+    if has_encoder(folder.student):
+        name = (describe_encoder(folder.student)["provenance"].get("pairs") or {}).get("name")
+    if not folder.pairs.is_file():
+        return None if name is None else {"name": name}
+    with folder.pairs.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    counts = Counter(row["split"] for row in rows if row["source"] and row["target"])
+    return {
+        "name": name or "pairs",
+        "licence": None,
+        "classes": len({row["label"] for row in rows} - {""}),
+        "splits": {split: {"pairs": counts[split]} for split in SPLITS},
+    }
 
 
 def _changed(config: RunConfig) -> dict[str, Any]:
@@ -84,14 +122,3 @@ def _numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
         wanted = ("form", "name", "bounded", "total_certified", "delta", "vacuous", "worse_than_guessing")
         kept["certificates"] = [{name: chain.get(name) for name in wanted} for chain in chains]
     return kept
-
-
-def without_places(value: Any) -> Any:
-    """The same settings with every absolute path cut down to its last part."""
-    if isinstance(value, Mapping):
-        return {key: without_places(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_places(each) for each in value]
-    if isinstance(value, str) and (Path(value).is_absolute() or PureWindowsPath(value).is_absolute()):
-        return PureWindowsPath(value).name  # which takes both kinds of slash
-    return value

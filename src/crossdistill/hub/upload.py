@@ -20,11 +20,13 @@ class Upload:
         folder: a published folder.
         name: of the repository, ``NAME/MODEL``.
         files: paths inside of the folder, with their sizes in bytes. Whatever else lies there stays at home.
+        gone: names of ours that this model has no file of; one that an earlier upload left there is removed.
     """
 
     folder: Path
     name: str
     files: dict[str, int]
+    gone: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -49,8 +51,9 @@ def plan_upload(folder: Path, name: str) -> Upload:
             fix=f"hf auth login, or set HF_TOKEN; the model is in {folder} already",
         )  # fmt: skip
     inside = [f"{place}/{file}" for place in SIDES.values() for file in ("encoder.json", "model.safetensors")]
-    files = {file: (folder / file).stat().st_size for file in (*_ROOT, *inside) if (folder / file).is_file()}
-    return Upload(folder, name, files)
+    ours = (*_ROOT, *inside)
+    files = {file: (folder / file).stat().st_size for file in ours if (folder / file).is_file()}
+    return Upload(folder, name, files, tuple(file for file in ours if file not in files))
 
 
 def upload(plan: Upload, *, private: bool = True) -> str:
@@ -66,7 +69,7 @@ def upload(plan: Upload, *, private: bool = True) -> str:
         place = api.create_repo(plan.name, private=private, exist_ok=True)
         api.upload_folder(
             repo_id=plan.name, folder_path=plan.folder, allow_patterns=list(plan.files),
-            commit_message="Model written by crossdistill",
+            delete_patterns=list(plan.gone), commit_message="Model written by crossdistill",
         )  # fmt: skip
     except Exception as error:  # the hub's client and its network raise many kinds
         raise StorageError(

@@ -27,11 +27,13 @@ class CrossModalModel:
     Attributes:
         folder: of the run, or of the published model: ``folder.student`` and ``folder.teacher`` are there in both.
         device: where it computes.
+        facts: what is known of the run behind it, where the folder does not last; else None.
     """
 
     def __init__(self, folder: RunFolder, encoders: dict[Side, Encoder], device: torch.device) -> None:
         self.folder = folder
         self.device = device
+        self.facts: Any = None
         self._encoders = {side: encoder.to(device).eval() for side, encoder in encoders.items()}
 
     @property
@@ -89,6 +91,10 @@ class CrossModalModel:
             found.append(self._embed_batch(encoder, batch))
         return np.concatenate(found) if found else np.empty((0, encoder.width), dtype=np.float32)
 
+    def remember_run(self) -> None:
+        """Keeps what the run's folder says of it for :meth:`save_pretrained`, before that folder goes."""
+        self.facts = _hub().facts_of(self.folder)
+
     def save_pretrained(self, folder: str | Path, **options: Any) -> Path:
         """Writes encoders and model card in the layout of the Hugging Face Hub.
 
@@ -131,8 +137,10 @@ def load(
     Raises:
         RunFolderError: it is no run folder, or its student is not there yet.
     """
+    sides: set[str] = {"target", "source"}
     if is_published(Path(run)):
-        read_index(Path(run))
+        # What else lies there, such as a teacher that an earlier model left, is no part of this one.
+        sides = set(read_index(Path(run))["encoders"])
         folder = RunFolder(Path(run))
     else:
         folder, _ = open_run(Path(run))
@@ -143,7 +151,7 @@ def load(
             fix="run its configuration again: it goes on where it stopped",
         )
     encoders: dict[Side, Encoder] = {"target": _open(folder.student, student)}
-    if has_encoder(folder.teacher):
+    if "source" in sides and has_encoder(folder.teacher):
         encoders["source"] = _open(folder.teacher, teacher)
     elif teacher is not None:
         encoders["source"] = teacher
