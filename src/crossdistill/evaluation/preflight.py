@@ -13,17 +13,24 @@ def applicable(pairs: Pairs, config: EvaluateConfig) -> tuple[EvaluateConfig, di
 
     Raises:
         PairsError: there are labels, but a class is too small for the shots, or is in the test split alone, or there
-            is only one; or retrieval has no test pairs.
+            is only one; or retrieval has no test pairs; or there are masks, but fewer than are asked for.
     """
+    if "segmentation" in config.protocols and not any(pair.mask is not None for pair in pairs):
+        protocols = [protocol for protocol in config.protocols if protocol != "segmentation"]
+        kept, left_out = applicable(pairs, config.model_copy(update={"protocols": protocols}))
+        return kept, {"segmentation": "the pairs have no masks", **left_out}
+    if "segmentation" in config.protocols:
+        _check_mask_counts(pairs, config)
     if "retrieval" in config.protocols:
         pairs.require("test", ("source", "target"), "retrieval")
     if not pairs.classes:
         reason = "the pairs have no labels"
-        left_out: dict[str, str] = {protocol: reason for protocol in config.protocols if protocol in LABELLED}
-        kept = [protocol for protocol in config.protocols if protocol not in LABELLED]
-        # Without labels there is nothing to train or probe on, so two controls have nothing to show.
-        controls = [control for control in config.controls if control not in ("supervised", "teacher_on_source")]
-        return config.model_copy(update={"protocols": kept, "controls": controls}), left_out
+        left_out = {protocol: reason for protocol in config.protocols if protocol in LABELLED}
+        protocols = [protocol for protocol in config.protocols if protocol not in LABELLED]
+        # Without labels there is nothing to train or probe on, so two controls have nothing to show; masks are labels.
+        idle = {"teacher_on_source"} if "segmentation" in protocols else {"supervised", "teacher_on_source"}
+        controls = [control for control in config.controls if control not in idle]
+        return config.model_copy(update={"protocols": protocols, "controls": controls}), left_out
     if not set(config.protocols) & set(LABELLED):
         return config, {}
     if len(pairs.classes) < 2:
@@ -35,6 +42,18 @@ def applicable(pairs: Pairs, config: EvaluateConfig) -> tuple[EvaluateConfig, di
         )
     _check_classes(pairs, config)
     return config, {}
+
+
+def _check_mask_counts(pairs: Pairs, config: EvaluateConfig) -> None:
+    counts = [count for count in config.segmentation.masks if count != "all"]
+    for split, least in (("train", max(counts, default=2)), ("test", 1)):
+        found = sum(pairs[row].mask is not None for row in pairs.where(split, has=("target",)))
+        if found < least:
+            raise PairsError(
+                f"The split '{split}' has too few masks.", where=pairs.name,
+                expected=f"{least} target items with a mask or more", received=found,
+                fix="add masks, lower evaluate.segmentation.masks, or leave segmentation out of evaluate.protocols",
+            )  # fmt: skip
 
 
 def _check_classes(pairs: Pairs, config: EvaluateConfig) -> None:

@@ -79,6 +79,18 @@ def place(images: Tensor, placements: Tensor) -> Tensor:
         )
 
 
+def place_labels(labels: Tensor, placements: Tensor, outside: int) -> Tensor:
+    """Labels of places ``(B, H, W)``, whole numbers, changed by ``placements`` ``(B, 2, 3)`` as :func:`place` does.
+
+    Each place has the label of the nearest one in the item; what comes from outside of it has the label ``outside``.
+    """
+    grid = F.affine_grid(placements.float(), [len(labels), 1, *labels.shape[1:]], align_corners=False)
+    # Zeros come in from outside, so that labels are counted from there.
+    shifted = (labels.float() - outside)[:, None]
+    placed = F.grid_sample(shifted, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return (placed[:, 0].round() + outside).to(labels.dtype)
+
+
 def border_colours(images: Tensor) -> Tensor:
     """The median colour of the outermost pixels, ``(B, C)``: what a paper, a wall or a sensor's void shows there."""
     edge = torch.cat([images[:, :, 0], images[:, :, -1], images[:, :, :, 0], images[:, :, :, -1]], dim=2)

@@ -15,8 +15,16 @@ import torch
 from crossdistill import ranks
 from crossdistill.bank import BankRows
 from crossdistill.console import warn
-from crossdistill.encoders import Encoder, Teacher, build_student, build_teacher, has_encoder, load_encoder
-from crossdistill.errors import ConfigError, CrossDistillError, PairsError
+from crossdistill.encoders import (
+    Encoder,
+    Teacher,
+    build_student,
+    build_teacher,
+    has_encoder,
+    levels_of,
+    load_encoder,
+)
+from crossdistill.errors import ConfigError, CrossDistillError, EncoderError, PairsError
 from crossdistill.evaluation import EvaluateConfig, applicable
 from crossdistill.files import read_json, write_json
 from crossdistill.modalities import Modality
@@ -25,6 +33,7 @@ from crossdistill.pairs.items import Items
 from crossdistill.pairs.reading import Unreadable, skip_unreadable, unreadable
 from crossdistill.pipeline.config import PRETRAINED_HERE, RunConfig
 from crossdistill.pipeline.folder import RunFolder, claim
+from crossdistill.segmentation import Classes, check_masks
 from crossdistill.training import TrainConfig, new_source_encoder
 from crossdistill.training.gradient_cache import check_parts
 from crossdistill.training.loop import choose_device
@@ -132,6 +141,11 @@ def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | 
     _check_views(run)
     _check_held_out(run)
     _check_encoders(run)
+    if "segmentation" in evaluate.protocols:
+        train = config.train
+        run.mask_classes = check_masks(
+            pairs, config.target, evaluate.segmentation, workers=train.workers, patience=train.read_timeout
+        )
 
     def begin_folder() -> None:
         claim(config, pairs)
@@ -203,6 +217,7 @@ def _check_held_out(run: Run) -> None:
 def _check_encoders(run: Run) -> None:
     """Builds both encoders once, so that an unknown name or a size that does not fit ends the run at once."""
     if has_encoder(run.folder.student):
+        _check_maps(run, load_encoder(run.folder.student) if run.given_student is None else run.given_student)
         return
     pretrain, train = run.config.pretrain, run.config.train
     if pretrain is not None:
@@ -212,6 +227,18 @@ def _check_encoders(run: Run) -> None:
         source = fresh_teacher(run)
     student = run.given_student or build_student(run.config.student, run.config.target, source.width, teacher=source)
     _check_parts(student, train.batch_size, train, "train.embed_at_once")
+    _check_maps(run, student)
+
+
+def _check_maps(run: Run, student: Encoder) -> None:
+    """A decoder needs a student with feature maps."""
+    if "segmentation" not in run.evaluate.protocols:
+        return
+    try:
+        levels_of(student)
+    except EncoderError as error:
+        error.details["fix"] = "leave segmentation out of evaluate.protocols, or take another student.backbone"
+        raise
 
 
 def _check_parts(encoder: Encoder, count: int, config: TrainConfig, where: str) -> None:
