@@ -6,8 +6,16 @@ from typing import Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Protocol = Literal["knn", "linear", "fine_tune", "retrieval", "zero_shot"]
-Control = Literal["random_student", "initial_student", "teacher_on_target", "teacher_on_source", "supervised"]
+from crossdistill.evaluation.segmentation_config import SegmentationConfig
+from crossdistill.training.online_teacher import OnlineTeacherConfig
+
+Protocol = Literal["knn", "linear", "fine_tune", "retrieval", "zero_shot", "segmentation"]
+Control = Literal[
+    "random_student", "initial_student", "teacher_on_target", "teacher_on_source", "supervised",
+    "ssl_target", "online_teacher",
+]  # fmt: skip
+TRAINED_CONTROLS: tuple[Control, ...] = ("ssl_target", "online_teacher")
+"""Controls that cost as much as a distillation each: measured where they are named."""
 _DEFAULT_PROTOCOLS: tuple[Protocol, ...] = ("knn", "linear", "retrieval", "zero_shot")
 LABELLED: tuple[Protocol, ...] = ("knn", "linear", "fine_tune", "zero_shot")
 
@@ -20,6 +28,15 @@ class SupervisedConfig(BaseModel):
     epochs: int = Field(20, ge=1, description="passes over the labelled training items")
     batch_size: int = Field(64, ge=2, description="items a step")
     lr: float = Field(5e-4, gt=0, description="peak learning rate of AdamW")
+
+
+class SslTargetConfig(BaseModel):
+    """How the control ``ssl_target`` is pretrained; everything else is as in the ``train`` section."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: float = Field(0.2, gt=0, description="of InfoNCE between two views of an item")
+    projection: int = Field(128, ge=2, description="width of the projection that is thrown away afterwards")
 
 
 class EvaluateConfig(BaseModel):
@@ -37,13 +54,18 @@ class EvaluateConfig(BaseModel):
         "embedding", description="what k-NN and linear probes see: the embedding after the head, or backbone features"
     )
     controls: list[Control] = Field(
-        default_factory=lambda: list(get_args(Control)), description="what the student is compared with"
+        default_factory=lambda: [name for name in get_args(Control) if name not in TRAINED_CONTROLS],
+        description="what the student is compared with",
     )
     fine_tune: SupervisedConfig = Field(default_factory=SupervisedConfig)
     supervised: SupervisedConfig = Field(default_factory=lambda: SupervisedConfig(epochs=40, lr=1e-3))
     supervised_shots: bool = Field(
         True, description="also train the from-scratch control on one draw of each few-shot set"
     )
+    ssl_target: SslTargetConfig = Field(default_factory=SslTargetConfig)
+    online_teacher: OnlineTeacherConfig = Field(default_factory=OnlineTeacherConfig)
+
+    segmentation: SegmentationConfig = Field(default_factory=SegmentationConfig)
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:

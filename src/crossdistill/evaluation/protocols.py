@@ -25,6 +25,7 @@ def measure(
         seed: of the few-shot draws.
     """
     outcome = Outcome(name=subject.name, role=subject.role, description=subject.description)
+    teacher = teacher if subject.sources is None else subject.sources
     if "knn" in config.protocols:
         outcome.metrics["knn"] = _knn(subject, data, config)
     if "linear" in config.protocols:

@@ -23,6 +23,7 @@ class Subject:
         side: the modality whose items it embeds.
         shared: whether its vectors lie in the teacher's space, so that retrieval and zero-shot make sense.
         vectors: of all test items and all labelled training items on ``side``.
+        sources: of all source items, where it has a source encoder of its own; else the teacher's are taken.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Subject:
     side: Side
     shared: bool
     vectors: RowVectors
+    sources: RowVectors | None = None
 
 
 @dataclass(kw_only=True)

@@ -92,6 +92,10 @@ class RunFolder:
         """A student that was distilled with another objective."""
         return self.root / "baselines" / name
 
+    def control(self, name: str) -> Path:
+        """A control that is trained."""
+        return self.root / "controls" / name
+
     def checkpoint(self, stage: str) -> Path:
         """States of a training in progress; deleted when the run has ended."""
         return self.root / "checkpoints" / stage.replace("/", "-")

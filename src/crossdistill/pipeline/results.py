@@ -23,14 +23,17 @@ from crossdistill.evaluation import (
     measure,
     supervised_accuracy,
 )
+from crossdistill.evaluation.config import LABELLED
 from crossdistill.evaluation.probes import few_shot_rows
 from crossdistill.files import write_json
 from crossdistill.pairs import Side
 from crossdistill.pipeline.environment import timed
 from crossdistill.pipeline.outcomes import write_outcomes
+from crossdistill.pipeline.segmenting import Segmentation, describe_segmentation, segment_run
 from crossdistill.pipeline.showcase import describe_pairs, embedding_map, example_pairs, retrieval_gallery
 from crossdistill.pipeline.stages import fresh_student, load_student, students_of
 from crossdistill.pipeline.theory_terms import theory_results, theory_temperature
+from crossdistill.pipeline.trained_controls import trained_controls
 from crossdistill.pipeline.views import augmented_pairs
 from crossdistill.pipeline.work import Run, TeacherSpace
 from crossdistill.training import TrainConfig, read_epochs
@@ -48,6 +51,7 @@ class Measurements:
         students: vectors of target items by each student of the run.
         distilled: the main student; untrained where only controls were measured.
         outcomes: of every subject, the main student first.
+        segmentation: of those that have feature maps; None where it is not measured.
     """
 
     data: EvaluationSet
@@ -55,6 +59,7 @@ class Measurements:
     students: dict[str, RowVectors]
     distilled: Encoder
     outcomes: list[Outcome]
+    segmentation: Segmentation | None = None
 
 
 def run_evaluation(run: Run, space: TeacherSpace) -> None:
@@ -84,6 +89,7 @@ def measure_run(run: Run, space: TeacherSpace, *, controls_alone: bool = False) 
     data = EvaluationSet(run.pairs, space.ids.numpy())
     teacher_rows = RowVectors(np.array(space.rows, dtype=np.int64), *(2 * (space.embeddings[:].numpy(),)))
     students: dict[str, RowVectors] = {}
+    encoders: dict[str, Encoder] = {}
     if controls_alone:
         distilled = _untrained(run, space, random_weights=False)
     else:
@@ -98,7 +104,8 @@ def measure_run(run: Run, space: TeacherSpace, *, controls_alone: bool = False) 
         for subject in [*(_trained(run, students) if students else ()), *_controls(run, space, teacher_rows)]
     ]
     _supervised(run, data, space, distilled, outcomes)
-    return Measurements(data, teacher_rows, students, distilled, outcomes)
+    segmentation = segment_run(run, encoders, lambda drawn: _untrained(run, space, random_weights=drawn), outcomes)
+    return Measurements(data, teacher_rows, students, distilled, outcomes, segmentation)
 
 
 def _measured(run: Run, subject: Subject, data: EvaluationSet, teacher: RowVectors) -> Outcome:
@@ -139,7 +146,7 @@ def _trained(run: Run, students: dict[str, RowVectors]) -> list[Subject]:
 
 
 def _controls(run: Run, space: TeacherSpace, teacher_rows: RowVectors) -> list[Subject]:
-    """The controls that need no training; those that cannot be had here are noted in ``run.left_out``."""
+    """The controls but ``supervised``; those that cannot be had here are noted in ``run.left_out``."""
     subjects: list[Subject] = []
 
     def add(name: str, description: str, vectors: RowVectors, side: Side = "target", shared: bool = True) -> None:
@@ -174,6 +181,7 @@ def _controls(run: Run, space: TeacherSpace, teacher_rows: RowVectors) -> list[S
                 add("teacher_on_target", "teacher applied to the target as it is", vectors)
     if "teacher_on_source" in wanted:
         add("teacher_on_source", "teacher on the source (the ceiling)", teacher_rows, side="source", shared=False)
+    subjects += trained_controls(run, space, lambda encoder: _embed_target(run, encoder))
     return subjects
 
 
@@ -182,7 +190,8 @@ def _supervised(
 ) -> None:
     """Adds what is trained on labels: fine-tuning of the student, and the control that starts from random weights."""
     fine_tune = "fine_tune" in run.evaluate.protocols and bool(outcomes) and outcomes[0].role == "objective"
-    scratch = "supervised" in run.evaluate.controls
+    labelled = bool(run.pairs.classes) and bool({*LABELLED, "retrieval"} & set(run.evaluate.protocols))
+    scratch = "supervised" in run.evaluate.controls and (labelled or "segmentation" not in run.evaluate.protocols)
     if not (fine_tune or scratch):
         return
     train, test = (data.rows(split, "target", labelled=True) for split in ("train", "test"))
@@ -251,6 +260,7 @@ def _assemble(run: Run, space: TeacherSpace, measured: Measurements) -> dict[str
         "augmentation": augmented_pairs(run, space, distilled.modality),
         "gallery": retrieval_gallery(run, data, student, teacher),
         "map": embedding_map(run, data, student, teacher),
+        "segmentation": describe_segmentation(run, measured.segmentation),
     }
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from crossdistill.pairs.items import Items
 from crossdistill.seeds import derive_seed
 from crossdistill.training.clock import phase
 
-_ORDER, _STEP = 0, 1  # what a seed is for; each use has its own stream
+_ORDER, _STEP, _BESIDE = 0, 1, 2  # what a seed is for; each use has its own stream
 
 
 def epoch_order(seed: int, epoch: int, count: int) -> list[int]:
@@ -55,6 +57,42 @@ class Batches(Dataset[Batch | CrossDistillError]):
             return error
 
 
+@dataclass(frozen=True)
+class Beside:
+    """Items that some go along with each batch of, in an order of their own: unpaired ones beside the pairs.
+
+    Their numbers follow those of the items that the batches are made of. What goes along with a batch is a function of
+    the batch's number alone, so that nothing has to be saved; what is left of a pass is left out, as for the others.
+
+    Attributes:
+        count: how many there are.
+        batch_size: how many go along with each batch, over all ranks together; all where there are fewer.
+    """
+
+    count: int
+    batch_size: int
+
+    @property
+    def size(self) -> int:
+        """How many go along with each batch."""
+        return min(self.batch_size, self.count)
+
+    @property
+    def part(self) -> range:
+        """Which of them are this rank's."""
+        return ranks.share(self.size)
+
+    def numbers(self, seed: int, first_batch: int) -> Iterator[list[int]]:
+        """This rank's part of what goes along with each batch from ``first_batch`` on, from 0; it never ends."""
+        passes, place = divmod(first_batch, self.count // self.size)
+        while True:
+            order = np.random.default_rng((seed, _BESIDE, passes)).permutation(self.count)
+            for start in range(place * self.size, self.count - self.size + 1, self.size):
+                chosen: list[int] = order[start + self.part.start : start + self.part.stop].tolist()
+                yield chosen
+            passes, place = passes + 1, 0
+
+
 class StepSampler(Sampler[list[int]]):
     """This rank's part of the batches of all steps from ``first_step`` to the end, epoch after epoch.
 
@@ -70,10 +108,21 @@ class StepSampler(Sampler[list[int]]):
         seed: of the order.
         first_step: steps that are behind us.
         accumulate: batches of a step.
+        steps: where it ends, if not with the last epoch.
+        beside: what goes along with each batch, at the end of its numbers.
     """
 
     def __init__(
-        self, count: int, batch_size: int, epochs: int, seed: int, first_step: int = 0, accumulate: int = 1
+        self,
+        count: int,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        first_step: int = 0,
+        accumulate: int = 1,
+        *,
+        steps: int | None = None,
+        beside: Beside | None = None,
     ) -> None:
         self.count = count
         self.batch_size = min(batch_size, count)
@@ -83,16 +132,28 @@ class StepSampler(Sampler[list[int]]):
         self.first_step = first_step
         self.steps_per_epoch = count // (self.batch_size * self.accumulate)
         self.part = ranks.share(self.batch_size)
+        self.steps = steps
+        self.beside = beside
 
     @property
     def total_steps(self) -> int:
-        """Steps in all epochs."""
-        return self.steps_per_epoch * self.epochs
+        """Steps in all epochs, or fewer where so many were wanted."""
+        whole = self.steps_per_epoch * self.epochs
+        return whole if self.steps is None else min(whole, self.steps)
 
     def __len__(self) -> int:
         return (self.total_steps - self.first_step) * self.accumulate
 
     def __iter__(self) -> Iterator[list[int]]:
+        batches = islice(self._batches(), len(self))
+        if self.beside is None:
+            yield from batches
+            return
+        along = self.beside.numbers(self.seed, self.first_step * self.accumulate)
+        for batch, more in zip(batches, along, strict=False):
+            yield batch + [self.count + number for number in more]
+
+    def _batches(self) -> Iterator[list[int]]:
         first_epoch, skip = divmod(self.first_step, self.steps_per_epoch)
         for epoch in range(first_epoch, self.epochs):
             order = epoch_order(self.seed, epoch, self.count)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from crossdistill.console import track
 from crossdistill.draws import share_of_batch
 from crossdistill.errors import ConfigError, StoppedError
 from crossdistill.pairs.items import Items
-from crossdistill.training.batches import Batch, StepSampler, load_batches, seed_batch
+from crossdistill.training.batches import Batch, Beside, StepSampler, load_batches, seed_batch
 from crossdistill.training.clock import StepClock, phase, running
 from crossdistill.training.config import TrainConfig
 from crossdistill.training.guards import memory_errors
@@ -48,6 +48,11 @@ class Task:
         loss: the network and the objective: the loss of one batch, of all ranks' rows together or their mean.
         section: of the configuration that its settings stand in, for messages.
         views: how often each item of a batch is embedded, where gradient caching can divide the batch; else 0.
+        steps: where to end, if not with the last epoch.
+        beside: items, at the end of those that are trained on, some of which go along with each batch. ``prepare`` then
+            draws for either kind in a :func:`~crossdistill.draws.share_of_batch` of its own.
+        scales: factors of the learning rate of parameters, by how their names in ``model`` begin.
+        after_step: called after each step that was taken.
     """
 
     title: str
@@ -57,6 +62,10 @@ class Task:
     loss: Loss
     section: str = "train"
     views: int = 0
+    steps: int | None = None
+    beside: Beside | None = None
+    scales: Mapping[str, float] = field(default_factory=dict)
+    after_step: Callable[[], None] | None = None
 
 
 def choose_device(name: str) -> torch.device:
@@ -117,7 +126,8 @@ def fit(
         StoppedError: SIGINT or SIGTERM came; the state is in ``checkpoint``.
     """
     device = choose_device(config.device)
-    rows = min(config.batch_size, len(items))
+    count = len(items) - (task.beside.count if task.beside is not None else 0)
+    rows = min(config.batch_size, count)
     if ranks.world() > rows:
         raise ConfigError("There are more processes than items in a batch.", where=f"{task.section}.batch_size",
                           expected=f"{ranks.world()} items or more", received=rows)  # fmt: skip
@@ -146,8 +156,9 @@ def fit(
     if log is not None:
         log.begin(state.step)
     sampler = StepSampler(
-        len(items), config.batch_size, config.epochs, config.seed, first_step=state.step, accumulate=config.accumulate
-    )
+        count, config.batch_size, config.epochs, config.seed, first_step=state.step, accumulate=config.accumulate,
+        steps=task.steps, beside=task.beside,
+    )  # fmt: skip
     per_epoch, total = sampler.steps_per_epoch, sampler.total_steps
     clock = StepClock(device) if config.profile else None
     checked = ranks.world() == 1 or spread  # that all parameters get a gradient, which DDP needs
@@ -192,6 +203,8 @@ def fit(
                 value = summed / ranks.world()
             with phase("optimiser"), step_memory():
                 skipped = state.step_optimiser(value, total)
+            if skipped is None and task.after_step is not None:
+                task.after_step()
             if clock is not None:
                 clock.end_step()
             bar.advance(status=f"loss {value:.3f}")
@@ -199,8 +212,8 @@ def fit(
                 log.add("skip", epoch + 1, state.step, skipped)
             elif log is not None and state.step % config.log_every == 0:
                 log.add("step", epoch + 1, state.step, {"loss": value, "lr": state.rate})
-            if state.step % per_epoch == 0:
-                last = state.step == total
+            last = state.step == total
+            if last or state.step % per_epoch == 0:
                 measured = health() if health is not None else {}
                 if last or (epoch + 1) % config.monitor_every == 0:
                     measured |= state.measure(monitor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -17,11 +17,14 @@ from crossdistill.errors import ConfigError, nearest
 from crossdistill.training.config import TrainConfig
 
 
-def build_optimiser(model: nn.Module, config: TrainConfig, *, fused: bool = False) -> torch.optim.AdamW:
+def build_optimiser(
+    model: nn.Module, config: TrainConfig, *, fused: bool = False, scales: Mapping[str, float] | None = None
+) -> torch.optim.AdamW:
     """AdamW (arXiv 1711.05101); biases and normalisation scales are not decayed.
 
     Each group has an ``lr_scale``, by which :func:`learning_rate` is multiplied for it: 1, but in a backbone with
-    ``config.layer_decay``, where it falls from layer to layer towards the input (arXiv 2003.10555).
+    ``config.layer_decay``, where it falls from layer to layer towards the input (arXiv 2003.10555); times the factor
+    in ``scales`` of the beginning of a parameter's name.
     """
     groups: list[dict[str, Any]] = []
     taken: set[int] = set()
@@ -34,6 +37,8 @@ def build_optimiser(model: nn.Module, config: TrainConfig, *, fused: bool = Fals
         {"params": [p for p in rest if p.ndim > 1], "weight_decay": config.weight_decay, "lr_scale": 1.0},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0, "lr_scale": 1.0},
     ]
+    if scales:
+        groups = [part for group in groups for part in _scaled(group, model, scales)]
     # Parameters that are spread over ranks are not updated in one call with others.
     parts = [
         {**group, "params": chosen}
@@ -42,6 +47,19 @@ def build_optimiser(model: nn.Module, config: TrainConfig, *, fused: bool = Fals
         if (chosen := [value for value in group["params"] if isinstance(value, DTensor) is spread])
     ]
     return torch.optim.AdamW(parts, lr=config.lr, fused=fused)
+
+
+def _scaled(group: dict[str, Any], model: nn.Module, scales: Mapping[str, float]) -> list[dict[str, Any]]:
+    """A group in parts of one factor each."""
+    factor = {
+        id(value): next((scales[start] for start in scales if name.startswith(start)), 1.0)
+        for name, value in model.named_parameters()
+    }
+    return [
+        {**group, "params": [each for each in group["params"] if factor[id(each)] == one],
+         "lr_scale": group["lr_scale"] * one}
+        for one in sorted({factor[id(each)] for each in group["params"]})
+    ]  # fmt: skip
 
 
 def _backbones(model: nn.Module) -> Iterator[nn.Module]:

@@ -33,15 +33,21 @@ def pretrain(
     *,
     log: TrainLog | None = None,
     checkpoint: Path | None = None,
+    title: str = "pretraining",
+    section: str = "pretrain",
+    steps: int | None = None,
 ) -> Encoder:
     """Trains ``encoder`` in place with InfoNCE over two augmented views of each item, and returns it in eval mode.
 
     Args:
         encoder: from :func:`new_source_encoder`, or any other.
-        items: unlabelled source items, decoded with the encoder's modality.
+        items: unlabelled items, decoded with the encoder's modality.
         config: the ``pretrain:`` section.
         log: where epochs are written.
         checkpoint: see :func:`~crossdistill.training.loop.fit`.
+        title: for the progress bar.
+        section: of the configuration that the settings stand in, for messages.
+        steps: where to end, if not with the last epoch.
 
     Source: SimCLR, arXiv 2002.05709. The projection is trained along and thrown away.
     """
@@ -65,6 +71,6 @@ def pretrain(
             loss: Tensor = objective(first, second)
         return loss
 
-    task = Task("pretraining", model, encoder, two_views, agreement, section="pretrain", views=2)
+    task = Task(title, model, encoder, two_views, agreement, section=section, views=2, steps=steps)
     fit(task, items, config, log=log, checkpoint=checkpoint)
     return encoder.cpu().eval()

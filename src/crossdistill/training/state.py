@@ -46,7 +46,7 @@ class TrainState:
     def __init__(self, task: Task, config: TrainConfig, device: torch.device, sharding: Sharding | None = None) -> None:
         self._task, self._config, self._sharding = task, config, sharding
         self._freezer = Freezer(task.model, config)
-        self._optimiser = build_optimiser(task.model, config, fused=device.type in ("cuda", "cpu"))
+        self._optimiser = build_optimiser(task.model, config, fused=device.type in ("cuda", "cpu"), scales=task.scales)
         self._average = WeightAverage(task.result, config.ema) if config.ema is not None else None
         self._guard = FiniteGuard(config, task.title)
         self._norms = NormStatistics(task.model)
