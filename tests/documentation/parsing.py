@@ -64,7 +64,7 @@ def bare_forms(text: str) -> list[str]:
 def _chosen(form: str) -> list[str]:
     words = [word.removesuffix("...") for word in re.sub(r"\s\.\.\.", "", form).split()]
     choices = [word.split("|") if re.fullmatch(r"[\w./-]+(\|[\w./-]+)+", word) else [word] for word in words]
-    command = " ".join(word for word in words[1:3] if word.islower())
+    command = " ".join(word for word in words[1:3] if word.islower() and "=" not in word)
     return [
         " ".join(_filled(word, before, command) for before, word in zip(["", *chosen], chosen, strict=False))
         for chosen in itertools.product(*choices)
@@ -73,6 +73,8 @@ def _chosen(form: str) -> list[str]:
 
 def _filled(word: str, before: str, command: str) -> str:
     """Something that fits in place of a word in capitals; ``before`` is the option that it may belong to."""
+    if word == "CONFIG" and command == "pretrain":
+        return "photos.yaml"  # mine.yaml has no stage 1
     if word == "key=value":
         return _SETTINGS.get(command, STANDS_FOR[word])
     if word == "DIR":

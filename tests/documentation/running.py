@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -23,6 +25,7 @@ from tests.documentation.parsing import bare_forms, is_syntax, names_a_command, 
 from tests.documentation.reading import ROOT, Piece
 from tests.documentation.scenario import PREPARED
 from tests.documentation.shortening import PREPARED as NOTE
+from tests.documentation.shortening import shortened
 from tests.documentation.warm import SOCKET
 
 SECONDS = 420  # for one command
@@ -135,8 +138,10 @@ class Page:
             text = text.replace(f":{_DOCUMENTED_PORT}", f":{self._port}")
         if re.match(r"crossdistill serve\b(?!.*--help)", text):
             return self._serve(text)
-        if "-m crossdistill run" in text:
-            text += " train.epochs=1 train.batch_size=32"
+        if (many := re.search(r"-m crossdistill (run .*)", text, re.DOTALL)) is not None:
+            with contextlib.chdir(self.folder):  # torchrun starts Python, and not what stands in for the command
+                before = shlex.split(many.group(1).replace("\\\n", " "))
+                text += " " + " ".join(word for word in shortened(before)[len(before) :] if "=" in word)
         process = subprocess.Popen(
             ["bash", "-e", "-o", "pipefail", "-c", text], cwd=self.folder, env=self.environment, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True, start_new_session=True,

@@ -155,12 +155,13 @@ def _runs(folder: Path) -> None:
     import torch
 
     import crossdistill
+    from crossdistill.pipeline import run_stage_one
 
     before = Path.cwd()
     os.chdir(folder)
     try:
-        for name in ("mine.yaml", "photos.yaml"):
-            crossdistill.run(name, ["train.epochs=1", "train.batch_size=32"])
+        crossdistill.run("mine.yaml", ["train.epochs=1", "train.batch_size=32"])
+        run_stage_one("photos.yaml")  # a teacher, and no student that would stand in for it
         for name in ("runs/demo", "runs/a"):
             shutil.copytree("runs/mine", name)
     finally:

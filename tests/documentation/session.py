@@ -43,7 +43,8 @@ def given() -> dict[str, Any]:
     return {
         "np": np, "torch": torch, "nn": nn, "my_module": Mine(), "student": Mine(), "images": torch.rand(16, 3, 64, 64),
         "student_embeddings": torch.randn(16, 32, requires_grad=True), "teacher_embeddings": torch.randn(16, 32),
-        "ids": torch.arange(16), "ids_of_the_batch": torch.arange(16), "groups": np.arange(80) // 2, "labels": labels,
+        "ids": torch.arange(16), "ids_of_the_bank": torch.arange(100),
+        "ids_of_the_batch": torch.arange(16), "groups": np.arange(80) // 2, "labels": labels,
         "source": torch.from_numpy(rng.standard_normal((80, 32))).float(),
         "target": torch.from_numpy(rng.standard_normal((80, 32))).float(), "files": sorted_files(),
     }  # fmt: skip

@@ -56,6 +56,8 @@ def shortened(arguments: list[str]) -> list[str]:
         more = ["pairs=120"]
     if command == "bank" and content:
         more = [setting for setting in short(content) if setting.startswith("pairs=")]
+    if command in ("audit", "advise") and "pairs.csv" in arguments and "modality=depth" in " ".join(arguments):
+        arguments = [word if word != "pairs.csv" else "pairs-depth.csv" for word in arguments]
     if command == "advise" and "--pairs" not in arguments and "--help" not in arguments:
         more = ["--pairs", "60"]
     return [*arguments, *more]
