@@ -10,8 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from crossdistill.evaluation.resampling import (
+    RESAMPLES,
+    Floats,
+    Ints,
+    Statistic,
+    compact,
+    group_sums,
+    group_weights,
+    resampled,
+)
+
+__all__ = [
+    "RESAMPLES", "Estimate", "Floats", "Ints", "difference", "group_weights", "mean_of_ratios", "median", "of_sums",
+    "proportion",
+]  # fmt: skip
 
 _Z = float(norm.ppf(0.975))
 
@@ -39,7 +52,7 @@ class Estimate:
     draws: int = 1
     outcomes: Floats = field(repr=False, compare=False)
     groups: Ints = field(repr=False, compare=False)
-    parts: Floats | None = field(default=None, repr=False, compare=False)
+    parts: NDArray[Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def pairable(self) -> bool:
@@ -111,7 +124,9 @@ def median(values: Floats, groups: Ints) -> Estimate:
     )
 
 
-def mean_of_ratios(numerators: Floats, denominators: Floats, groups: Ints) -> Estimate:
+def mean_of_ratios(
+    numerators: NDArray[Any], denominators: NDArray[Any], groups: Ints, *, per_draw: Floats | None = None
+) -> Estimate:
     """``1/C sum_c (sum_i a_ic / sum_i b_ic)``, over the classes with a denominator: macro F1, mean IoU.
 
     With ``a = 2 TP`` and ``b = 2 TP + FP + FN`` it is macro F1, with intersections and unions mean IoU. The interval is
@@ -121,34 +136,65 @@ def mean_of_ratios(numerators: Floats, denominators: Floats, groups: Ints) -> Es
         numerators: what each item adds to a class's numerator, ``(N, C)``, not negative.
         denominators: likewise ``(N, C)``; a class that no item adds to is left out.
         groups: ``(N,)``.
+        per_draw: the value of each random draw, where the counts of several are added up: their spread widens the
+            interval.
     """
-    parts = np.stack([numerators, denominators], axis=2).astype(np.float64)
-    if len(parts) == 0 or not (parts[:, :, 1].sum(axis=0) > 0).any():
+    parts = compact(np.stack([numerators, denominators], axis=2))
+    if len(parts) == 0 or not (parts[:, :, 1].max(axis=0) > 0).any():
         raise ValueError("no items to estimate a mean of ratios from")
-    summed = _group_sums(parts, groups)
+    summed = group_sums(parts, groups)
     value = float(_ratios(summed.sum(axis=0)[None])[0])
-    drawn = _ratios_of_resamples(summed)
-    low, high = (float(np.quantile(drawn, q)) for q in (0.025, 0.975)) if len(summed) > 1 else (0.0, 1.0)
-    return Estimate(value=value, low=min(low, value), high=max(high, value), items=len(parts),
-                    outcomes=np.empty(0), groups=groups, parts=parts)  # fmt: skip
+    low, high = 0.0, 1.0
+    if len(summed) > 1:
+        low, high = (float(each) for each in np.quantile(resampled(_ratios, summed), (0.025, 0.975)))
+        low, high = _widened(value, min(low, value), max(high, value), per_draw)
+    return Estimate(
+        value=value, low=max(0.0, min(low, value)), high=max(min(high, 1.0), value), items=len(parts),
+        draws=1 if per_draw is None else len(per_draw), outcomes=np.empty(0), groups=groups, parts=parts,
+    )  # fmt: skip
 
 
-RESAMPLES = 1000
-_MOST = 20_000_000  # numbers of resampled sums that are there at a time
+def of_sums(
+    statistic: Statistic,
+    parts: NDArray[Any],
+    groups: Ints,
+    *,
+    per_draw: Floats | None = None,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Estimate:
+    """A statistic of sums over items whose noise pushes it one way: calibration error, agreement of clusters.
+
+    A resample has the noise of its items on top of the sample's own and is pushed once more, so the percentiles of the
+    resamples lie beside the estimate. The interval is the *basic* bootstrap's, ``2 t - q``, which takes that off again
+    (Davison & Hinkley 1997, section 5.2), over whole groups.
+
+    Args:
+        statistic: of sums ``(R, ...)``, in [low, high].
+        parts: what each item adds, ``(N, ...)``.
+        groups: ``(N,)``.
+        per_draw: the statistic of each random draw, where it is a mean over draws: their spread widens the interval.
+        low: smallest possible value.
+        high: largest possible value.
+    """
+    summed = group_sums(parts, groups)
+    value = float(statistic(summed.sum(axis=0)[None])[0])
+    ends = (low, high)
+    if len(summed) > 1:
+        upper, lower = np.quantile(resampled(statistic, summed), (0.025, 0.975))
+        ends = _widened(value, 2 * value - float(lower), 2 * value - float(upper), per_draw)
+    return Estimate(
+        value=value, low=max(low, min(ends[0], value)), high=min(high, max(ends[1], value)), items=len(parts),
+        draws=1 if per_draw is None else len(per_draw), outcomes=np.empty(0), groups=groups,
+    )  # fmt: skip
 
 
-def group_weights(groups: int, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
-    """How often each of so many groups is in each bootstrap resample, ``(resamples, groups)``."""
-    rng = np.random.default_rng((seed, groups))
-    return rng.multinomial(groups, np.full(groups, 1 / groups), size=resamples).astype(np.float64)
-
-
-def _group_sums(parts: Floats, groups: Ints) -> Floats:
-    """Sums over the items of each group, ``(G, C, 2)``."""
-    _, number = np.unique(groups, return_inverse=True)
-    summed = np.zeros((int(number.max()) + 1, *parts.shape[1:]))
-    np.add.at(summed, number, parts)
-    return summed
+def _widened(value: float, low: float, high: float, per_draw: Floats | None) -> tuple[float, float]:
+    """An interval that covers the choice of the random draws too: their variance and its own add up."""
+    if per_draw is None or len(per_draw) < 2:
+        return low, high
+    half = _Z * float(per_draw.std(ddof=1)) / math.sqrt(len(per_draw))
+    return value - math.hypot(value - low, half), value + math.hypot(high - value, half)
 
 
 def _ratios(sums: Floats) -> Floats:
@@ -157,14 +203,6 @@ def _ratios(sums: Floats) -> Floats:
     ratios = np.divide(sums[:, :, 0], sums[:, :, 1], out=np.zeros(sums.shape[:2]), where=there)
     found: Floats = ratios.sum(axis=1) / np.maximum(there.sum(axis=1), 1)
     return found
-
-
-def _ratios_of_resamples(summed: Floats) -> Floats:
-    weights = group_weights(len(summed))
-    at_once = max(1, _MOST // max(1, summed[0].size))
-    flat = summed.reshape(len(summed), -1)
-    pieces = [weights[start : start + at_once] @ flat for start in range(0, len(weights), at_once)]
-    return np.concatenate([_ratios(piece.reshape(-1, *summed.shape[1:])) for piece in pieces])
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
@@ -193,9 +231,9 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     )
 
 
-def _difference_of_ratios(first: Estimate, second: Estimate, ours: Floats, theirs: Floats) -> Estimate:
-    one, other = (_group_sums(parts, first.groups) for parts in (ours, theirs))
-    drawn = _ratios_of_resamples(one) - _ratios_of_resamples(other)
+def _difference_of_ratios(first: Estimate, second: Estimate, ours: NDArray[Any], theirs: NDArray[Any]) -> Estimate:
+    one, other = (group_sums(parts, first.groups) for parts in (ours, theirs))
+    drawn = resampled(_ratios, one) - resampled(_ratios, other)
     value = first.value - second.value
     low, high = (float(np.quantile(drawn, q)) for q in (0.025, 0.975)) if len(one) > 1 else (-1.0, 1.0)
     return Estimate(value=value, low=min(low, value), high=max(high, value), items=first.items, draws=first.draws,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
@@ -27,11 +28,17 @@ def knn_predictions(train: Vectors, labels: Ints, test: Vectors, neighbours: int
         test: ``(T, d)``.
         neighbours: k; all training items vote when there are fewer.
     """
+    return knn_answers(train, labels, test, neighbours)[0]
+
+
+def knn_answers(train: Vectors, labels: Ints, test: Vectors, neighbours: int) -> tuple[Ints, NDArray[np.float64]]:
+    """The same, and the share of the vote that the predicted class has ``(T,)``."""
     vote = KNeighborsClassifier(
         min(neighbours, len(train)), metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07)
     )
-    found: Ints = vote.fit(unit(train), labels).predict(unit(test))
-    return found
+    shares: NDArray[np.float64] = vote.fit(unit(train), labels).predict_proba(unit(test))
+    found: Ints = vote.classes_[shares.argmax(axis=1)]
+    return found, shares.max(axis=1)
 
 
 class LinearProbe:
@@ -61,6 +68,10 @@ class LinearProbe:
         found: Ints = self.model.predict(self._prepare(unit(vectors), self.mean if mean is None else mean))
         return found
 
+    def answers(self, vectors: Vectors, mean: Vectors | None = None) -> tuple[Ints, NDArray[np.float64]]:
+        """What `predict` says, and the probability that the model gives to it ``(T,)``."""
+        return answers_of(self.model, self._prepare(unit(vectors), self.mean if mean is None else mean))
+
     def linear_map(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The same classifier as weights ``(k, d)`` and bias ``(k,)`` on unit vectors, classes as in `classes`."""
         weights, bias = self.model.coef_.astype(np.float64), self.model.intercept_.astype(np.float64)
@@ -80,6 +91,14 @@ class LinearProbe:
     def _prepare(self, vectors: Vectors, mean: Vectors) -> Vectors:
         scaled = (vectors - mean) * self.scale
         return scaled if self.basis is None else scaled @ self.basis.T
+
+
+def answers_of(model: LogisticRegression, prepared: Vectors) -> tuple[Ints, NDArray[np.float64]]:
+    """Predicted classes ``(T,)`` and the probabilities that the model gives to them ``(T,)``."""
+    scores = model.decision_function(prepared).astype(np.float64)
+    if scores.ndim == 1:  # of two classes scikit-learn gives the difference alone
+        return model.classes_[(scores > 0).astype(np.int64)], expit(np.abs(scores))
+    return model.classes_[scores.argmax(axis=1)], softmax(scores, axis=1).max(axis=1)
 
 
 def unit(vectors: Vectors) -> Vectors:
