@@ -12,7 +12,7 @@ from crossdistill import ranks
 from crossdistill.console import say
 from crossdistill.encoders import Encoder
 from crossdistill.encoders.config import NONE, RANDOM
-from crossdistill.errors import PairsError
+from crossdistill.errors import PairsError, TrainingError
 from crossdistill.evaluation import (
     EvaluationSet,
     Outcome,
@@ -125,6 +125,12 @@ def _embed_target(run: Run, encoder: Encoder) -> RowVectors:
     rows = sorted(run.pairs.where(has=("target",)))
     items = run.items(rows, "target", encoder.modality)
     embeddings, features = embed_items(encoder, items, run.device)
+    if not np.isfinite(embeddings).all():
+        raise TrainingError(
+            "The student gives embeddings that are not finite.", where=run.folder.root,
+            received=f"{int((~np.isfinite(embeddings)).any(axis=1).sum())} of {len(embeddings)} items",
+            fix="lower train.lr, or set train.clip_norm",
+        )  # fmt: skip
     return RowVectors(np.array(rows, dtype=np.int64), embeddings, features)
 
 
