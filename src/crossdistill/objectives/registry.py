@@ -18,14 +18,14 @@ from crossdistill.validation import validated
 
 SUM = "weighted_sum"
 _NOT_ALONE = {"registry", SUM}
-_PRETRAINING = {"info_nce"}  # needs two views of one item, which distillation does not have
+_TWO_VIEWS = {"info_nce", "paws"}  # of one item, which distillation does not have
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}")
 
 
 def known_objectives() -> list[str]:
     """Names that a configuration may use for distillation."""
     here = pkgutil.iter_modules([str(Path(__file__).parent)])
-    return sorted({module.name for module in here if not module.ispkg} - _NOT_ALONE - _PRETRAINING)
+    return sorted({module.name for module in here if not module.ispkg} - _NOT_ALONE - _TWO_VIEWS)
 
 
 def objective_class(name: str) -> type[Objective]:

@@ -16,7 +16,7 @@ from crossdistill.evaluation import EvaluateConfig
 from crossdistill.modalities import Modality, parse_modality
 from crossdistill.objectives import ObjectiveConfig
 from crossdistill.pairs import PairsConfig
-from crossdistill.training import PretrainConfig, TrainConfig, ViewsConfig
+from crossdistill.training import PretrainConfig, SemiConfig, TrainConfig, ViewsConfig
 from crossdistill.training.trackers import TrackerName
 from crossdistill.validation import validated
 
@@ -41,6 +41,22 @@ def _objective(value: Any, info: ValidationInfo) -> ObjectiveConfig:
 AnyObjective = Annotated[ObjectiveConfig, BeforeValidator(_objective)]
 
 
+class DenseConfig(BaseModel):
+    """Dense distillation: feature maps are brought together place by place, beside the one vector an item.
+
+    For pairs whose sides are registered: they show the same scene from the same place.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    weight: float = Field(0.5, gt=0, allow_inf_nan=False, description="of the dense part beside the objective")
+    cells: int = Field(16, ge=1, description="places of each item in a step, at most")
+    level: int = Field(-1, description="which of the encoders' feature maps, -1: the last, -2: the one before")
+    objective: AnyObjective | None = Field(
+        None, description="of the places, with negatives from the batch; default: each student's own"
+    )
+
+
 class RunConfig(BaseModel):
     """What ``crossdistill run`` reads. Paths are relative to the folder the command runs in."""
 
@@ -61,8 +77,10 @@ class RunConfig(BaseModel):
     negatives: Literal["item", "group"] = Field(
         "item", description="pairs that are no negatives of each other: those of one source item, or of one group"
     )
+    dense: DenseConfig | None = Field(None, description="bring feature maps together too; off by default")
     bank: BankConfig = Field(default_factory=BankConfig)
     views: ViewsConfig = Field(default_factory=ViewsConfig)
+    semi: SemiConfig | None = Field(None, description="few pairs beside many unpaired items; off by default")
     train: TrainConfig = Field(default_factory=TrainConfig)
     trackers: tuple[TrackerName, ...] = Field(
         ("tensorboard",), description="where curves go: tensorboard, wandb, mlflow, trackio"

@@ -10,9 +10,10 @@ from pathlib import Path
 from crossdistill.errors import RunFolderError
 from crossdistill.files import read_json
 from crossdistill.item import Item
-from crossdistill.pairs import Pair, Pairs, Side, Split, open_pairs
+from crossdistill.pairs import Pair, Pairs, Side, Split
 from crossdistill.pairs.reading import Unreadable, skip_unreadable
 from crossdistill.pipeline.folder import RunFolder, open_run
+from crossdistill.pipeline.run_pairs import run_pairs
 
 _COLUMNS = ("source", "target", "mask", "label", "split", "group")
 _PLACES = 3  # of these columns name items
@@ -31,7 +32,7 @@ def own_pairs(folder: RunFolder) -> Pairs:
         RunFolderError: it is no run folder, or other pairs stand in their place now.
     """
     _, config = open_run(folder.root)
-    pairs = open_pairs(config.pairs)
+    pairs = run_pairs(config)
     if folder.skipped.is_file():
         found = [Unreadable(**each) for each in read_json(folder.skipped)["items"]]
         pairs = skip_unreadable(pairs, found, config.pairs.corrupt_limit)

@@ -29,11 +29,12 @@ from crossdistill.objectives import ObjectiveConfig
 from crossdistill.pairs import Pairs
 from crossdistill.pairs.items import Items
 from crossdistill.pipeline.config import RunConfig
+from crossdistill.pipeline.dense import dense_term, open_maps
 from crossdistill.pipeline.environment import timed
 from crossdistill.pipeline.folder import RunFolder
 from crossdistill.pipeline.theory_terms import TheoryWatch, theory_temperature
 from crossdistill.pipeline.views import open_views
-from crossdistill.pipeline.work import Run, TeacherSpace, fresh_teacher
+from crossdistill.pipeline.work import Run, TeacherSpace, fresh_teacher, unpaired_targets
 from crossdistill.training import TrainLog, distil, new_source_encoder, pretrain
 from crossdistill.training.state import SCORE
 
@@ -97,10 +98,17 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
     rows = run.pairs.require("train", ("source", "target"), "distillation")
     held_out = run.pairs.where("val", has=("source", "target"))
     initial, items = fresh_student(run, rows, space.teacher.encoder)
+    semi, support = run.config.semi, None
+    if semi is not None and semi.term is not None:
+        # The student was made for the pairs alone: it begins as without the term.
+        items = run.items([*rows, *unpaired_targets(run.pairs)], "target", initial.modality)
+        every = first_rows(run.pairs, run.pairs.where("train", has=("source",)))
+        support = space.of(tuple(every)), space.ids[every]
     monitored = run.items(held_out, "target", initial.modality)
     by_group = run.config.negatives == "group"
     same = torch.tensor(run.pairs.group_ids)[list(rows)] if by_group else space.ids[list(rows)]
     views = open_views(run, space.teacher, space.ids, rows, initial.modality)
+    maps = open_maps(run, space.teacher, space.ids, rows)
     for objective, place in pending:
         stage = f"distil/{objective.label}"
         with timed(run.folder, stage), run.trackers() as trackers:
@@ -118,10 +126,14 @@ def run_distillation(run: Run, space: TeacherSpace) -> None:
                 checkpoint=run.folder.checkpoint(stage),
                 monitor=monitor,
                 views=views,
+                semi=semi,
+                support=support,
+                dense=dense_term(run, student, maps, objective),
             )
             provenance = {
                 "stage": stage,
                 "objective": objective.model_dump(mode="json"),
+                **({} if run.config.dense is None else {"dense": run.config.dense.model_dump(mode="json")}),
                 "teacher": space.teacher.fingerprint(),
                 "pairs": {"name": run.pairs.name, "trained_on": len(rows)},
                 "settings": run.config.train.model_dump(mode="json"),

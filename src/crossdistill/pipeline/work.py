@@ -28,11 +28,13 @@ from crossdistill.errors import ConfigError, CrossDistillError, EncoderError, Pa
 from crossdistill.evaluation import EvaluateConfig, applicable
 from crossdistill.files import read_json, write_json
 from crossdistill.modalities import Modality
-from crossdistill.pairs import Pairs, Side, open_pairs
+from crossdistill.pairs import Pairs, Side
 from crossdistill.pairs.items import Items
 from crossdistill.pairs.reading import Unreadable, skip_unreadable, unreadable
 from crossdistill.pipeline.config import PRETRAINED_HERE, RunConfig
+from crossdistill.pipeline.dense_check import check_dense
 from crossdistill.pipeline.folder import RunFolder, claim
+from crossdistill.pipeline.run_pairs import run_pairs
 from crossdistill.segmentation import Classes, check_masks
 from crossdistill.training import TrainConfig, new_source_encoder
 from crossdistill.training.gradient_cache import check_parts
@@ -59,6 +61,7 @@ class Run:
         given_student: likewise.
         skipped: rows left out as an item of theirs cannot be read.
         decoded: items that were read already, by side and decoding; runs on the same pairs may share it.
+        mask_classes: what the numbers in masks mean, where segmentation is measured.
     """
 
     config: RunConfig
@@ -70,6 +73,7 @@ class Run:
     given_student: Encoder | None = None
     skipped: int = 0
     decoded: Decoded = field(default_factory=dict, repr=False)
+    mask_classes: Classes | None = None
 
     def items(self, rows: Sequence[int], side: Side, modality: Modality) -> Items:
         """The items of ``rows`` on one side. All items of a side are decoded once, however often they are asked for."""
@@ -140,6 +144,7 @@ def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | 
     run.skipped = len({each["row"] for each in skipped["items"]}) if skipped is not None else 0
     _check_views(run)
     _check_held_out(run)
+    _check_semi(run)
     _check_encoders(run)
     if "segmentation" in evaluate.protocols:
         train = config.train
@@ -161,7 +166,7 @@ def _readable(config: RunConfig, folder: RunFolder) -> tuple[Pairs, dict[str, An
 
     Every item is decoded once for it; a resumed run takes the record instead, as long as the rows are the same.
     """
-    pairs = open_pairs(config.pairs)
+    pairs = run_pairs(config)
     if config.pairs.corrupt == "error":
         return pairs, None
     rows = hashlib.sha256("\n".join(f"{pair.source},{pair.target}" for pair in pairs).encode()).hexdigest()
@@ -183,7 +188,7 @@ def _check_size(pairs: Pairs) -> None:
             where=pairs.name,
             expected=f"at least {_FEWEST}: a pair is told from others, and batch statistics need several items",
             received=len(rows),
-            fix="add pairs, or change the split column or pairs.split",
+            fix="add pairs, or change the split column, pairs.split or semi.pairs",
         )
 
 
@@ -214,6 +219,22 @@ def _check_held_out(run: Run) -> None:
             )  # fmt: skip
 
 
+def _check_semi(run: Run) -> None:
+    """A term for unpaired items needs some."""
+    semi = run.config.semi
+    if semi is not None and semi.term is not None and not unpaired_targets(run.pairs):
+        raise ConfigError(
+            "There are no unpaired target items in the training split.", where="semi.term", received=semi.term,
+            expected="rows with a target and no source",
+            fix="add some (pairs.unpaired_target: FOLDER), take pairs apart (semi.pairs: 0.1), or leave semi.term out",
+        )  # fmt: skip
+
+
+def unpaired_targets(pairs: Pairs) -> tuple[int, ...]:
+    """Rows of the training split that have a target and no source."""
+    return tuple(row for row in pairs.where("train", has=("target",)) if pairs[row].source is None)
+
+
 def _check_encoders(run: Run) -> None:
     """Builds both encoders once, so that an unknown name or a size that does not fit ends the run at once."""
     if has_encoder(run.folder.student):
@@ -226,8 +247,12 @@ def _check_encoders(run: Run) -> None:
     else:
         source = fresh_teacher(run)
     student = run.given_student or build_student(run.config.student, run.config.target, source.width, teacher=source)
-    _check_parts(student, train.batch_size, train, "train.embed_at_once")
+    semi, count = run.config.semi, train.batch_size
+    if semi is not None and semi.term is not None:
+        count += 2 * semi.beside(len(unpaired_targets(run.pairs)), train).size
+    _check_parts(student, count, train, "train.embed_at_once")
     _check_maps(run, student)
+    check_dense(run.config, student, source)
 
 
 def _check_maps(run: Run, student: Encoder) -> None:

@@ -5,8 +5,9 @@ from crossdistill.training.config import PretrainConfig, TrainConfig, ViewsConfi
 from crossdistill.training.distil import distil
 from crossdistill.training.log import TrainLog, read_epochs
 from crossdistill.training.pretrain import new_source_encoder, pretrain
+from crossdistill.training.semi import SemiConfig, Unpaired
 
 __all__ = [
-    "Classifier", "PretrainConfig", "TrainConfig", "TrainLog", "ViewsConfig", "distil", "new_source_encoder",
-    "pretrain", "read_epochs", "train_classifier",
+    "Classifier", "PretrainConfig", "SemiConfig", "TrainConfig", "TrainLog", "Unpaired", "ViewsConfig", "distil",
+    "new_source_encoder", "pretrain", "read_epochs", "train_classifier",
 ]  # fmt: skip
