@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from crossdistill.bank import bank, views
+from crossdistill.bank import bank, maps, views
 from crossdistill.bank.description import Description, read_description
 from crossdistill.bank.half_built import half_built, marked
 from crossdistill.bank.packed import Packed, Place, check_shards, settle
@@ -48,7 +48,7 @@ def _matrices(folder: Path) -> list[tuple[Place, Description, bool]]:
     """Place, description or plan, and whether it is finished. A finished matrix and its extension may both be there."""
     refuse_first_format(folder)
     found = []
-    for name in (bank.NAME, views.NAME):
+    for name in (bank.NAME, views.NAME, maps.NAME):
         place = Place(folder, name)
         settle(place)
         if place.description.is_file():

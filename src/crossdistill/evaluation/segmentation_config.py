@@ -14,6 +14,10 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, (list, tuple)) else [value]
 
 
+def _every() -> list[int | Literal["all"]]:
+    return ["all"]
+
+
 class SegmentationConfig(BaseModel):
     """How a decoder is trained on labelled masks of target items, over the student's backbone."""
 
@@ -25,7 +29,7 @@ class SegmentationConfig(BaseModel):
         description="whether the backbone stays as it is (true) or is trained too; both as a list",
     )
     masks: Annotated[list[int | Literal["all"]], BeforeValidator(_listed)] = Field(
-        default_factory=lambda: ["all"], description="how many labelled masks to train on, such as [10, 50, all]"
+        default_factory=_every, description="how many labelled masks to train on, such as [10, 50, all]"
     )
     draws: int = Field(1, ge=1, description="random choices of few masks")
     epochs: int = Field(20, ge=1, description="passes over the labelled masks")
@@ -33,7 +37,8 @@ class SegmentationConfig(BaseModel):
     batch_size: int = Field(16, ge=2, description="items a step")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
     ignore: Annotated[list[int], BeforeValidator(_listed)] = Field(
-        default_factory=lambda: [255], description="numbers in masks that are no class: they are neither learnt nor counted"
+        default_factory=lambda: [255],
+        description="numbers in masks that are no class: they are neither learnt nor counted",
     )
     classes: int | list[str] | None = Field(
         None, description="how many classes, or their names, from number 0 on; default: mask_classes.json, or the masks"

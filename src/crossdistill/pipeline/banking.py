@@ -8,13 +8,14 @@ from crossdistill.bank import BankConfig, build_bank, build_view_bank, view_plac
 from crossdistill.encoders import Teacher
 from crossdistill.pipeline.commands import deterministic
 from crossdistill.pipeline.config import load_config
+from crossdistill.pipeline.dense import map_bank
 from crossdistill.pipeline.stages import first_rows, fresh_student, open_teacher_space, run_pretraining
 from crossdistill.pipeline.views import source_items
 from crossdistill.pipeline.work import Run, begin, fresh_teacher
 
 
 def build_teacher_bank(config: Path, overrides: list[str] | None = None) -> Path:
-    """What a run does up to its bank: stage 1, where the configuration names it, then the embeddings and the views.
+    """What a run does up to its bank: stage 1, where the configuration names it, then embeddings, views and maps.
 
     Several processes may do so at once, and share the work; see docs/bank.md.
 
@@ -37,6 +38,10 @@ def build_teacher_bank(config: Path, overrides: list[str] | None = None) -> Path
     build_bank(folder, teacher, items, dtype=settings.dtype, shard_rows=settings.shard_rows, extend=True, mend=True)
     if run.config.views.count:
         _build_views(run, folder, settings)
+    if run.config.dense is not None:
+        space = open_teacher_space(run)
+        rows = run.pairs.require("train", ("source", "target"), "distillation")
+        map_bank(run, space.teacher, source_items(run, space.teacher.modality, space.ids, rows)[0], mend=True)
     return folder
 
 

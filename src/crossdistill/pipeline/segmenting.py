@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from crossdistill.encoders import Encoder
+from crossdistill.encoders import Encoder, load_encoder
 from crossdistill.evaluation import Outcome
+from crossdistill.evaluation.config import TRAINED_CONTROLS
 from crossdistill.files import write_bytes
 from crossdistill.modalities import Modality
 from crossdistill.pipeline.work import Run
@@ -68,7 +69,7 @@ def segment_run(
     masks: MaskSet | None = None
     target: Modality | None = None
     for outcome in outcomes:
-        chosen = _subject(outcome.name, students, untrained)
+        chosen = _subject(run, outcome.name, students, untrained)
         if chosen is None:
             outcome.skipped["segmentation"] = "it is no network of the student's kind that reads target items"
             continue
@@ -91,11 +92,13 @@ def _named(outcomes: list[Outcome], name: str) -> bool:
 
 
 def _subject(
-    name: str, students: Mapping[str, Encoder], untrained: Callable[[bool], Encoder]
+    run: Run, name: str, students: Mapping[str, Encoder], untrained: Callable[[bool], Encoder]
 ) -> tuple[Encoder, tuple[bool, ...], str] | None:
     """What is put under the decoder, whether it may be frozen or tuned, and why it is not both."""
     if name in students:
         return students[name], (True, False), ""
+    if name in TRAINED_CONTROLS:
+        return load_encoder(run.folder.control(name)), (True, False), ""
     if name == "initial_student":
         return untrained(False), (True, False), ""
     if name == "random_student":
@@ -117,7 +120,7 @@ def describe_segmentation(run: Run, measured: Segmentation | None) -> dict[str, 
         "head": config.head,
         "masks": {"train": len(masks.train), "test": len(masks.test)},
         "classes": [
-            {"number": number, "name": name, "colour": "#{:02x}{:02x}{:02x}".format(*colour), "share": round(float(share), 5)}
+            {"number": number, "name": name, "colour": "#" + bytes(colour).hex(), "share": round(float(share), 5)}
             for number, name, colour, share in zip(
                 masks.classes.numbers, masks.classes.names, colours.tolist(), shares, strict=True
             )
@@ -138,7 +141,9 @@ def palette(classes: int) -> NDArray[np.uint8]:
     """A colour for each class, ``(C, 3)``."""
     fixed = [tuple(int(text[place : place + 2], 16) for place in (1, 3, 5)) for text in _COLOURS]
     more = [
-        tuple(round(255 * value) for value in colorsys.hsv_to_rgb(number * 0.61803 % 1, 0.45 + 0.4 * (number % 2), 0.85))
+        tuple(
+            round(255 * value) for value in colorsys.hsv_to_rgb(number * 0.61803 % 1, 0.45 + 0.4 * (number % 2), 0.85)
+        )
         for number in range(classes - len(fixed))
     ]
     return np.array([*fixed, *more][:classes], dtype=np.uint8)

@@ -97,7 +97,9 @@ def find_classes(config: SegmentationConfig, names: Path | None, seen: Mapping[i
 
 def _named(path: Path) -> dict[int, str]:
     content = read_json(path)
-    if not isinstance(content, dict) or not all(key.isdecimal() and isinstance(name, str) for key, name in content.items()):
+    if not isinstance(content, dict) or not all(
+        key.isdecimal() and isinstance(name, str) for key, name in content.items()
+    ):
         raise PairsError("The names of the classes are no mapping.", where=path,
                          expected='{"0": "floor", "1": "wall", ...}')  # fmt: skip
     return {int(number): name for number, name in content.items()}

@@ -71,7 +71,8 @@ class LightHead(nn.Module):
     def __init__(self, channels: Sequence[int], classes: int, width: int = _WIDTH) -> None:
         super().__init__()
         self.narrow = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm2d(each, affine=False), nn.Conv2d(each, width, 1, bias=False)) for each in channels
+            nn.Sequential(nn.BatchNorm2d(each, affine=False), nn.Conv2d(each, width, 1, bias=False))
+            for each in channels
         )
         self.mix = nn.Sequential(
             nn.Conv2d(width * len(channels), width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)

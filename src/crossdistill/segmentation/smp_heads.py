@@ -93,8 +93,9 @@ def _pyramid(levels: Sequence[Level]) -> tuple[list[int], list[int | None]]:
         # Finer scales from earlier blocks, the coarsest from the last.
         count = len(levels)
         return [2 << place for place in range(_STRIDES)], [
-            min(count - 1, place * count // _STRIDES) for place in range(_STRIDES - 1)
-        ] + [count - 1]
+            *(min(count - 1, place * count // _STRIDES) for place in range(_STRIDES - 1)),
+            count - 1,
+        ]
     depth = max(_SMALLEST_FPN, round(math.log2(levels[-1].stride)))
     strides = [2 << place for place in range(depth)]
     own = {round(math.log2(level.stride)): place for place, level in enumerate(levels)}
@@ -107,7 +108,7 @@ def _widths(depth: int) -> tuple[int, ...]:
 
 def _brought_to(maps: Tensor, size: Sequence[int]) -> Tensor:
     if size[0] < maps.shape[-2]:
-        return F.adaptive_avg_pool2d(maps, list(size))
+        return F.adaptive_avg_pool2d(maps, (size[0], size[1]))
     return resized(maps, size)
 
 
@@ -119,5 +120,3 @@ def _registered(channels: Sequence[int]) -> Iterator[None]:
         yield
     finally:
         known_encoders.pop(_NAME, None)
-
-
