@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crossdistill.errors import PairsError
 from crossdistill.evaluation.config import LABELLED, EvaluateConfig
-from crossdistill.pairs import Pairs
+from crossdistill.pairs import Pairs, Split
 from crossdistill.pairs.table import smallest_classes
 
 
@@ -26,11 +26,11 @@ def applicable(pairs: Pairs, config: EvaluateConfig) -> tuple[EvaluateConfig, di
     if not pairs.classes:
         reason = "the pairs have no labels"
         left_out = {protocol: reason for protocol in config.protocols if protocol in LABELLED}
-        protocols = [protocol for protocol in config.protocols if protocol not in LABELLED]
+        kept_protocols = [protocol for protocol in config.protocols if protocol not in LABELLED]
         # Without labels there is nothing to train or probe on, so two controls have nothing to show; masks are labels.
-        idle = {"teacher_on_source"} if "segmentation" in protocols else {"supervised", "teacher_on_source"}
+        idle = {"teacher_on_source"} if "segmentation" in kept_protocols else {"supervised", "teacher_on_source"}
         controls = [control for control in config.controls if control not in idle]
-        return config.model_copy(update={"protocols": protocols, "controls": controls}), left_out
+        return config.model_copy(update={"protocols": kept_protocols, "controls": controls}), left_out
     if not set(config.protocols) & set(LABELLED):
         return config, {}
     if len(pairs.classes) < 2:
@@ -46,7 +46,8 @@ def applicable(pairs: Pairs, config: EvaluateConfig) -> tuple[EvaluateConfig, di
 
 def _check_mask_counts(pairs: Pairs, config: EvaluateConfig) -> None:
     counts = [count for count in config.segmentation.masks if count != "all"]
-    for split, least in (("train", max(counts, default=2)), ("test", 1)):
+    wanted: tuple[tuple[Split, int], ...] = (("train", max(counts, default=2)), ("test", 1))
+    for split, least in wanted:
         found = sum(pairs[row].mask is not None for row in pairs.where(split, has=("target",)))
         if found < least:
             raise PairsError(
