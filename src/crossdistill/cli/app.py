@@ -176,6 +176,30 @@ def advise(
     advise_on(pairs, source, target, teacher, out, settings=settings, as_json=as_json, workers=workers, device=device)
 
 
+@app.command(epilog="Example: crossdistill compare emoji.yaml --objectives cmcd,cmc,l2 --controls random_student")
+def compare(
+    config: Config,
+    overrides: Overrides = None,
+    objectives: Annotated[
+        str | None, typer.Option(help="Objectives, such as cmcd,l2,l2+cmc; the first is the reference.")
+    ] = None,
+    controls: Annotated[str | None, typer.Option(help="Controls, such as random_student,supervised.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of the final runs; 5 by default.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Settings tried for each method on the validation split; 4 by default.")
+    ] = None,
+    reference: Annotated[str | None, typer.Option(help="The method that others are compared with.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the students of the final runs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+) -> None:
+    """Compare methods: the same tuning for each, several seeds, paired statistics. Goes on where it stopped."""
+    from crossdistill.cli.compare import compare_methods
+
+    compare_methods(config, overrides or [], objectives=objectives, controls=controls, seeds=seeds, trials=trials,
+                    reference=reference, jobs=jobs, keep=keep, as_json=as_json)  # fmt: skip
+
+
 @data_app.command("list", epilog="Example: crossdistill data list")
 def data_list() -> None:
     """Sets that can be built here, and sets of the field that are read, with their licences."""
