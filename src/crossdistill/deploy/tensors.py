@@ -55,6 +55,8 @@ def timm_options(encoder: Encoder) -> dict[str, Any]:
     options: dict[str, Any] = {"num_classes": 0, "in_chans": shape[-3]}
     if config is not None and config.fixed_input_size:
         options["img_size"] = shape[-1] if shape[-1] == shape[-2] else list(shape[-2:])
+    if encoder.architecture.patch_size is not None:
+        options["patch_size"] = encoder.architecture.patch_size
     return options
 
 

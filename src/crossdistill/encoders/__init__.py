@@ -5,7 +5,7 @@ from crossdistill.encoders.build import (
     build_student,
     build_teacher,
     resolve_modality,
-    student_backbone,
+    with_random_weights,
 )
 from crossdistill.encoders.config import StudentConfig, TeacherConfig
 from crossdistill.encoders.encoder import Architecture, Encoder, Teacher, weights_hash
@@ -22,6 +22,6 @@ from crossdistill.encoders.store import describe_encoder, has_encoder, load_enco
 __all__ = [
     "Architecture", "Encoder", "Level", "StudentConfig", "Teacher", "TeacherConfig", "build_source_backbone",
     "build_student", "build_teacher", "chosen_levels", "describe_encoder", "feature_maps", "features_and_map",
-    "has_encoder", "levels_of", "load_encoder", "resolve_modality", "save_encoder", "student_backbone", "weights_hash",
-    "without_the_rest",
+    "has_encoder", "levels_of", "load_encoder", "resolve_modality", "save_encoder", "weights_hash",
+    "with_random_weights", "without_the_rest",
 ]  # fmt: skip

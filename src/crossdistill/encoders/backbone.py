@@ -25,7 +25,9 @@ def backbone_defaults(name: str) -> InputDefaults:
     return VECTOR_DEFAULTS if takes_vectors(name) else timm_defaults(name)
 
 
-def build_backbone(name: str, shape: tuple[int, ...], *, pretrained: bool = False) -> nn.Module:
+def build_backbone(
+    name: str, shape: tuple[int, ...], *, pretrained: bool = False, patch_size: int | None = None
+) -> nn.Module:
     """A backbone that ends in one vector of features.
 
     Args:
@@ -33,6 +35,7 @@ def build_backbone(name: str, shape: tuple[int, ...], *, pretrained: bool = Fals
             :mod:`~crossdistill.encoders.vector_backbone`.
         shape: of an item: ``(..., C, H, W)``, or ``(width,)`` for vectors.
         pretrained: whether to fetch timm's weights.
+        patch_size: see :func:`~crossdistill.encoders.timm_backbone.build_timm_backbone`.
 
     Raises:
         EncoderError: unknown name, a backbone for another kind of input, a size it cannot be built for, or weights that
@@ -48,7 +51,13 @@ def build_backbone(name: str, shape: tuple[int, ...], *, pretrained: bool = Fals
             fix=f"set backbone: {'mlp' if len(shape) == 1 else 'resnet18'}, or change the modality",
         )  # fmt: skip
     if not takes_vectors(name):
-        return build_timm_backbone(name, shape[-3], (shape[-2], shape[-1]), pretrained=pretrained)
+        return build_timm_backbone(
+            name, shape[-3], (shape[-2], shape[-1]), pretrained=pretrained, patch_size=patch_size
+        )
+    if patch_size is not None:
+        raise EncoderError(
+            "This backbone has no patches.", where=name, received=f"patch_size {patch_size}", fix="leave patch_size out"
+        )  # fmt: skip
     if pretrained and name != IDENTITY:
         raise EncoderError(
             "There are no published weights of this backbone.", where=name, received="weights: pretrained",

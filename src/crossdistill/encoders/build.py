@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -60,11 +61,11 @@ def build_student(
     untrained = config.weights in (NONE, RANDOM)
     if untrained and sample is not None:
         modality = modality.with_statistics(sample)
-    start = _build(config.backbone, config.weights, modality, "student")
+    start = _build(config.backbone, config.weights, modality, "student", config.patch_size)
     if not untrained or sample is not None:
         _ready(start)
     features = start.architecture.features
-    architecture = Architecture(backbone=start.architecture.backbone, features=features, head=config.head, width=width)
+    architecture = replace(start.architecture, features=features, head=config.head, width=width)
     if start.architecture == architecture:  # an earlier student of the same kind goes on with its own head
         return start
     return Encoder(start.backbone, build_head(config.head, features, width), start.modality, architecture, start.origin)
@@ -89,14 +90,19 @@ def resolve_modality(
     return modality.resolve(_defaults(config.backbone, config.weights, role))
 
 
-def student_backbone(config: StudentConfig, teacher: Encoder | None = None) -> str:
-    """The timm name of the student's backbone, wherever the configuration takes it from."""
-    if config.weights == TEACHER:
-        return teacher_backbone(config, _given(teacher))
+def with_random_weights(config: StudentConfig, teacher: Encoder | None = None) -> StudentConfig:
+    """The same network before any training, wherever the configuration takes its backbone from."""
+    patch_size = config.patch_size
     folder = encoder_folder(Path(config.weights))
-    if folder is not None:
-        return str(describe_encoder(folder)["architecture"]["backbone"])
-    return _backbone_name(config.backbone, config.weights, "student")
+    if config.weights == TEACHER:
+        name = teacher_backbone(config, _given(teacher))
+        patch_size = patch_size or _given(teacher).architecture.patch_size
+    elif folder is not None:
+        architecture = Architecture(**describe_encoder(folder)["architecture"])
+        name, patch_size = architecture.backbone, architecture.patch_size
+    else:
+        name = _backbone_name(config.backbone, config.weights, "student")
+    return config.model_copy(update={"weights": RANDOM, "backbone": name, "patch_size": patch_size})
 
 
 def encoder_folder(path: Path) -> Path | None:
@@ -119,13 +125,13 @@ def _backbone_name(backbone: str | None, weights: str, role: str) -> str:
     raise ConfigError(f"The {role} has no backbone.", where=f"{role}.backbone", expected="a timm model name")
 
 
-def _build(backbone: str | None, weights: str, modality: Modality, role: str) -> Encoder:
+def _build(backbone: str | None, weights: str, modality: Modality, role: str, patch_size: int | None = None) -> Encoder:
     folder = encoder_folder(Path(weights))
     if folder is not None:
-        return _from_run(folder, backbone, modality, role)
+        return _from_run(folder, backbone, modality, role, patch_size)
     name = _backbone_name(backbone, weights, role)
     resolved = modality.resolve(backbone_defaults(name))
-    model = build_backbone(name, resolved.shape, pretrained=weights == PRETRAINED)
+    model = build_backbone(name, resolved.shape, pretrained=weights == PRETRAINED, patch_size=patch_size)
     if weights in (NONE, RANDOM, PRETRAINED) and not any(True for _ in model.parameters()):
         origin = "a backbone without weights"
     elif weights == PRETRAINED:
@@ -162,12 +168,18 @@ def _build(backbone: str | None, weights: str, modality: Modality, role: str) ->
         load_backbone_state(model, read_state(path), name=name, origin=str(path))
         origin = f"file {path.name}, sha256 {sha256_file(path)}"
     width = output_width(model, resolved, name)
-    architecture = Architecture(backbone=name, features=width, head="none", width=width)
+    architecture = Architecture(backbone=name, features=width, head="none", width=width, patch_size=patch_size)
     return Encoder(model, nn.Identity(), resolved, architecture, origin)
 
 
-def _from_run(folder: Path, backbone: str | None, modality: Modality, role: str) -> Encoder:
+def _from_run(folder: Path, backbone: str | None, modality: Modality, role: str, patch_size: int | None) -> Encoder:
     encoder = load_encoder(folder)
+    if patch_size not in (None, encoder.architecture.patch_size):
+        raise EncoderError(
+            "The run's encoder has other patches.", where=f"{role}.patch_size",
+            expected=encoder.architecture.patch_size or "the usual ones", received=patch_size,
+            fix=f"leave {role}.patch_size out: the run knows it",
+        )  # fmt: skip
     if backbone not in (None, encoder.architecture.backbone):
         raise EncoderError(
             "The run holds another backbone.",

@@ -41,6 +41,9 @@ class StudentConfig(BaseModel):
         RANDOM, description="'random', 'pretrained', a packaged name, a file, a run folder, or 'teacher' (a copy of it)"
     )
     head: Literal["none", "linear", "mlp"] = Field("linear", description="projection into the teacher's space")
+    patch_size: int | None = Field(
+        None, ge=1, description="pixels of a transformer's patches, where its name's are too coarse for small items"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -25,16 +25,18 @@ class Architecture:
         features: width of the backbone's output.
         head: kind of the projection head.
         width: width of the embedding.
+        patch_size: of a transformer's patches, where it is not the one that its name stands for.
     """
 
     backbone: str
     features: int
     head: str
     width: int
+    patch_size: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object."""
-        return asdict(self)
+        """As a JSON object, without a patch size where it is the usual one."""
+        return {name: value for name, value in asdict(self).items() if name != "patch_size" or value is not None}
 
 
 class Encoder(nn.Module):

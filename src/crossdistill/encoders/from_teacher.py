@@ -59,7 +59,8 @@ def student_of_teacher(config: StudentConfig, modality: Modality, teacher: Encod
     """
     name = teacher_backbone(config, teacher)
     resolved = modality.resolve(teacher.modality.as_defaults())
-    backbone = build_backbone(name, resolved.shape)
+    patch_size = config.patch_size or teacher.architecture.patch_size
+    backbone = build_backbone(name, resolved.shape, patch_size=patch_size)
     load_backbone_state(backbone, dict(teacher.backbone.state_dict()), name=name, origin="the teacher")
     features, width = output_width(backbone, resolved, name), teacher.width
     same_head = config.head == teacher.architecture.head
@@ -70,7 +71,7 @@ def student_of_teacher(config: StudentConfig, modality: Modality, teacher: Encod
             received="none",
         )  # fmt: skip
     head: nn.Module = copy.deepcopy(teacher.head).cpu() if same_head else build_head(config.head, features, width)
-    architecture = Architecture(backbone=name, features=features, head=config.head, width=width)
+    architecture = Architecture(backbone=name, features=features, head=config.head, width=width, patch_size=patch_size)
     student = Encoder(backbone, head.requires_grad_(True), resolved, architecture, f"the teacher ({teacher.origin})")
     if same_head:
         with torch.no_grad():

@@ -83,7 +83,7 @@ def load_encoder(folder: Path, module: nn.Module | None = None, head: nn.Module 
                 expected=f"an instance of {architecture.backbone.removeprefix('python:')}",
                 fix="pass it as an argument when you load the run from Python",
             )
-        module = build_backbone(architecture.backbone, modality.shape)
+        module = build_backbone(architecture.backbone, modality.shape, patch_size=architecture.patch_size)
     if head is None:
         if architecture.head.startswith("python:"):
             raise EncoderError("The encoder has a head of your own.", where=folder, fix="pass it as an argument")

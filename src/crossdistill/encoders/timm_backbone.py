@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import timm
-from timm.layers import resample_abs_pos_embed  # type: ignore[attr-defined]  # not in its __all__
+from timm.layers import resample_abs_pos_embed, resample_patch_embed  # type: ignore[attr-defined]  # not in its __all__
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
@@ -34,7 +34,9 @@ def timm_defaults(name: str) -> InputDefaults:
     )
 
 
-def build_timm_backbone(name: str, channels: int, size: tuple[int, int], *, pretrained: bool = False) -> nn.Module:
+def build_timm_backbone(
+    name: str, channels: int, size: tuple[int, int], *, pretrained: bool = False, patch_size: int | None = None
+) -> nn.Module:
     """A timm backbone that ends in pooled features.
 
     Args:
@@ -42,6 +44,7 @@ def build_timm_backbone(name: str, channels: int, size: tuple[int, int], *, pret
         channels: of the input.
         size: height and width of the input; passed to architectures that are built for one size.
         pretrained: whether to fetch timm's weights.
+        patch_size: of a transformer's patches, in pixels; what its name says by default. Weights are resampled.
 
     Raises:
         EncoderError: unknown name, a size it cannot be built for, or weights that cannot be fetched.
@@ -49,6 +52,8 @@ def build_timm_backbone(name: str, channels: int, size: tuple[int, int], *, pret
     config = timm.get_pretrained_cfg(name)
     side = size[0] if size[0] == size[1] else size
     options: dict[str, Any] = {"img_size": side} if config is not None and config.fixed_input_size else {}
+    if patch_size is not None:
+        options["patch_size"] = patch_size
     try:
         model: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=channels, **options)
     except Exception as error:  # timm, its hub client and the network raise many kinds
@@ -82,6 +87,9 @@ def load_backbone_state(model: nn.Module, state: dict[str, Tensor], *, name: str
         key = f"{stem}.weight"
         if key in state and key in wanted:
             state[key] = _for_channels(state[key], wanted[key].shape[1])
+    key = "patch_embed.proj.weight"
+    if key in state and key in wanted and state[key].shape[2:] != wanted[key].shape[2:]:
+        state[key] = resample_patch_embed(state[key], list(wanted[key].shape[2:]))  # FlexiViT, arXiv 2212.08013
     key = "pos_embed"
     if key in state and key in wanted and state[key].shape[1] != wanted[key].shape[1]:
         state[key] = _for_size(state[key], model)

@@ -67,6 +67,8 @@ def _config(encoder: Encoder, trial: Path) -> dict[str, Any]:
     arguments: dict[str, Any] = {"in_chans": shape[0]}
     if getattr(encoder.backbone, "pretrained_cfg", {}).get("fixed_input_size"):
         arguments["img_size"] = list(shape[1:])
+    if encoder.architecture.patch_size is not None:
+        arguments["patch_size"] = encoder.architecture.patch_size
     save_config_for_hf(
         encoder.backbone, str(trial / CONFIG), model_args=arguments,
         model_config={"pretrained_cfg": {"input_size": shape, **_preprocessing(encoder.modality, shape[0])}},

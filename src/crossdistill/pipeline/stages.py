@@ -19,9 +19,8 @@ from crossdistill.encoders import (
     load_encoder,
     resolve_modality,
     save_encoder,
-    student_backbone,
+    with_random_weights,
 )
-from crossdistill.encoders.config import RANDOM
 from crossdistill.evaluation import embed_items
 from crossdistill.evaluation import ranks as partner_ranks
 from crossdistill.evaluation.retrieval import RECALL_AT
@@ -177,7 +176,7 @@ def fresh_student(
     config = run.config.student
     modality = resolve_modality(config, run.config.target, teacher)
     if random_weights:
-        config = config.model_copy(update={"weights": RANDOM, "backbone": student_backbone(config, teacher)})
+        config = with_random_weights(config, teacher)
     items = run.items(rows, "target", modality)
     torch.manual_seed(run.config.train.seed)
     sample = items.batch(range(min(_SAMPLE, len(items))))

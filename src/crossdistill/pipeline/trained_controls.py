@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from torch import nn
 
 from crossdistill import ranks
 from crossdistill.encoders import (
-    Architecture,
     Encoder,
     describe_encoder,
     has_encoder,
@@ -117,7 +117,7 @@ def _ssl_target(run: Run, space: TeacherSpace, embed_target: Callable[[Encoder],
     def train(log: TrainLog, checkpoint: Path) -> dict[str, Encoder]:
         student, _ = _untrained(run, space, random_weights=True)
         features = student.architecture.features
-        bare = Architecture(backbone=student.architecture.backbone, features=features, head="none", width=features)
+        bare = replace(student.architecture, head="none", width=features)
         encoder = Encoder(student.backbone, nn.Identity(), student.modality, bare, student.origin)
         items = run.items(run.pairs.where("train", has=("target",)), "target", encoder.modality)
         each = StepSampler(len(items), paired.batch_size, 1, 0, accumulate=paired.accumulate).steps_per_epoch
