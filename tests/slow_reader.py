@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossdistill.item import MemoryItem
+from crossdistill.item import MemoryItem, local_file
 
 
 class SlowReader:
@@ -21,6 +21,11 @@ class SlowReader:
     def decode(self, item: MemoryItem) -> Tensor:
         if item.content == b"sleep":
             time.sleep(60)
+        if item.content == b"nap":
+            time.sleep(0.4)
+        if item.content == b"leave":
+            with local_file(item):
+                os.kill(os.getpid(), signal.SIGKILL)
         if item.content == b"die":
             os.kill(os.getpid(), signal.SIGKILL)
         if item.content == b"eat":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,28 +21,27 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from tests.serving import make_run, npy, png, png_bomb
-from tests.slow_reader import SlowReader
 
 from crossdistill.cli import serve as command
 from crossdistill.errors import ConfigError, MissingDependencyError, PairsError, RunFolderError
 from crossdistill.evaluation import ranks
 from crossdistill.files import read_json
 from crossdistill.item import MemoryItem
-from crossdistill.modalities import parse_modality
-from crossdistill.modalities.base import InputDefaults
 from crossdistill.pipeline import load
 from crossdistill.pipeline.folder import RunFolder
 from crossdistill.pipeline.own_pairs import own_pairs
 from crossdistill.search import Index
-from crossdistill.serve.certainty import Familiarity, PartnerCertainty, calibrate, percent
-from crossdistill.serve.decoding import Decoders
-from crossdistill.serve.gate import Gate
-from crossdistill.serve.limits import Admission, Limits, RefusedError, safe_name
+from crossdistill.serve import api, place, server
+from crossdistill.serve import student as student_module
+from crossdistill.serve.answer import answer
+from crossdistill.serve.gallery import Entry
+from crossdistill.serve.limits import Limits
+from crossdistill.serve.page import Page
 from crossdistill.serve.place import Map
 from crossdistill.serve.server import listening, make_app
-from crossdistill.serve.service import Kept, Service
+from crossdistill.serve.service import Service
+from crossdistill.serve.setup import setup_of
 from crossdistill.serve.student import Student, load_students
 
 PORT = 7860
@@ -130,9 +131,22 @@ def test_an_array_is_embedded_as_its_file(client: Client, finished: RunFolder) -
     array = np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8)
     answer = client.post("/api/v1/runs/mine/embed/array", json={"array": array.tolist()})
     np.testing.assert_allclose(answer.json()["embeddings"], load(finished.root).embed([array]), atol=1e-6)
-    for wrong in ([[1, 2], [3]], [[1, 256]], [["a"]]):
-        refused = client.post("/api/v1/runs/mine/embed/array", json={"array": wrong})
-        assert (refused.status_code, refused.json()["where"]) == (400, "array")
+    same = client.post("/api/v1/runs/mine/embed/array", json={"array": array.astype(float).tolist()})
+    assert same.json() == answer.json()
+    for wrong in ([[1, 2], [3]], [[1, 256]], [["a"]], [[10**400]], [[-1]]):
+        for path in ("embed/array", "search/array"):
+            refused = client.post(f"/api/v1/runs/mine/{path}", json={"array": wrong})
+            assert (refused.status_code, refused.json()["where"]) == (400, "array")
+    refused = client.post("/api/v1/runs/mine/embed/array", json={"array": [[1e300]], "dtype": "float32"})
+    assert (refused.status_code, refused.json()["where"]) == (400, "array")
+
+
+def test_shares_of_one_are_no_picture(client: Client) -> None:
+    """They would be cut down to black."""
+    for path in ("embed/array", "search/array"):
+        refused = client.post(f"/api/v1/runs/mine/{path}", json={"array": [[0.0, 0.5], [1.0, 0.25]]})
+        assert (refused.status_code, refused.json()["received"]) == (400, "0.5")
+        assert "multiplied by 255" in refused.json()["fix"]
 
 
 def test_search_finds_what_brute_force_finds(client: Client, finished: RunFolder, students: list[Student]) -> None:
@@ -147,8 +161,14 @@ def test_search_finds_what_brute_force_finds(client: Client, finished: RunFolder
         assert [found["position"] for found in answer[key]] == order.tolist()
         np.testing.assert_allclose([found["similarity"] for found in answer[key]], similarity[order], atol=1e-4)
         assert [found["label"] for found in answer[key]] == [gallery.entries[row].label for row in order]
-    again = client.post("/api/v1/runs/mine/search/vector?k=7", json={"embedding": (3 * query).tolist()}).json()
-    assert [found["position"] for found in again["nearest"]] == [found["position"] for found in answer["nearest"]]
+    for length in (3, 1e-300, 1e300):
+        vector = (length * query.astype(np.float64)).tolist()
+        again = client.post("/api/v1/runs/mine/search/vector?k=7", json={"embedding": vector}).json()
+        assert [found["position"] for found in again["nearest"]] == [found["position"] for found in answer["nearest"]]
+        np.testing.assert_allclose(
+            [found["similarity"] for found in again["nearest"]], [found["similarity"] for found in answer["nearest"]],
+            atol=2e-5,
+        )  # fmt: skip
 
 
 def test_a_query_in_the_source_modality_finds_targets(client: Client) -> None:
@@ -182,6 +202,24 @@ def test_pictures_sounds_and_the_map(client: Client, students: list[Student]) ->
     assert client.get("/api/v1/runs/mine/source/0/sound").status_code == 404
     assert client.get("/api/v1/runs/mine/source/99999/picture").status_code == 404
     assert client.get("/api/v1/runs/mine/source/-1/picture").status_code == 404
+
+
+def test_addresses_of_pictures_hold_for_one_start(
+    client: Client, service: Service, students: list[Student], finished: RunFolder
+) -> None:
+    """Browsers keep pictures for a day: no other start, with another gallery, may have the same addresses."""
+    found = client.post("/api/v1/runs/mine/search?k=2", files=upload(png())).json()
+    shown = Page(service).ask(None, "mine", [], "target", 3)
+    told = re.search(r'href="(/api/v1/runs/mine/map[^"]*)"', shown)
+    assert told is not None
+    examples = setup_of(students[0], "source", LIMITS)["examples"]
+    addresses = [told[1], *(each["picture"] for each in (*found["nearest"], *found["nearest_own"], *examples))]
+    again = load_students([finished.root], None, "cpu")
+    for each in addresses:
+        assert "max-age=86400" in client.get(each).headers["cache-control"]
+        assert client.get(each.split("?")[0]).headers["cache-control"] == "no-cache"
+        assert client.get(each.replace(students[0].version, again[0].version)).status_code == 404
+    assert len({each.version for each in (*students, *again)}) == 4
 
 
 def test_the_api_is_documented(client: Client) -> None:
@@ -238,6 +276,13 @@ def test_wrong_files(client: Client, content: bytes, name: str, status: int) -> 
         ("POST", "/api/v1/runs/mine/search/vector", {"files": upload(png())}, 415),
         ("POST", "/api/v1/runs/mine/search/vector", {"json": {"embedding": [1.0]}}, 400),
         ("POST", "/api/v1/runs/mine/search/vector", {"json": {}}, 400),
+        ("POST", "/api/v1/runs/mine/search/vector", {"json": {"embedding": [10**400]}}, 400),
+        ("POST", "/api/v1/runs/mine/search/vector", {"json": {"embedding": "words"}}, 400),
+        ("POST", "/api/v1/runs/mine/embed/array", {"json": {"array": [[1]], "dtype": "int8"}}, 400),
+        ("POST", "/api/v1/runs/mine/embed/array",
+         {"content": b"{", "headers": {"content-type": "application/json"}}, 400),
+        ("POST", "/api/v1/runs/mine/embed/array",
+         {"content": b'{"array": ' + b"[" * 5000, "headers": {"content-type": "application/json"}}, 400),
         ("POST", "/api/v1/runs/mine/embed", {"files": [("file", ("a.png", png()))] * 17}, 413),
         ("DELETE", "/api/v1/runs", {}, 405),
         ("POST", "/api/v1/runs", {}, 405),
@@ -344,71 +389,78 @@ def test_a_body_without_end_is_cut_off(client: Client) -> None:
         assert sum(seen) <= 400_000
 
 
-def test_a_body_that_never_comes_is_given_up() -> None:
-    async def reads(scope: Any, receive: Any, send: Any) -> None:
-        while (await receive()).get("more_body"):
-            pass
+def test_a_fault_of_the_server_is_told_in_the_same_shape(
+    client: Client, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(*arguments: Any) -> Any:
+        raise ZeroDivisionError("secret")
 
-    sent: list[Any] = []
-
-    async def receive() -> Any:
-        await asyncio.sleep(60)
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {"type": "http", "method": "POST", "path": "/page/queries",
-             "headers": [(b"host", f"127.0.0.1:{PORT}".encode())]}  # fmt: skip
-    began = time.monotonic()
-    asyncio.run(Gate(reads, Limits(body_seconds=0.2), PORT)(scope, receive, send))
-    assert time.monotonic() - began < 5
-    assert sent[0]["status"] == 408
+    monkeypatch.setattr(service, "ask", fault)
+    found = client.post("/api/v1/runs/mine/search", files=upload(png()))
+    assert (found.status_code, found.json()["received"]) == (500, "ZeroDivisionError")
+    assert "secret" not in found.text
 
 
-# The processes that read uploads
-
-
-def test_a_reader_that_hangs_dies_or_eats_memory_is_replaced() -> None:
-    slow: Any = SlowReader()
-    limits = Limits(decoders=1, decode_seconds=2.0, decode_bytes=256 << 20)
-    decoders = Decoders(limits, [(slow, MemoryItem("a.bin", b"fine"))])
+def test_an_item_that_is_gone_is_told_on_the_page(service: Service, tmp_path: Path) -> None:
+    student = service.student("mine")
+    entries = student.own["target"].gallery.entries
+    kept, entries[0] = entries[0], Entry("gone", tmp_path / "gone.png")  # type: ignore[index]
     try:
-        for content, status in ((b"sleep", 504), (b"eat", 413)):
-            with pytest.raises(RefusedError) as caught:
-                decoders.decode(slow, MemoryItem("a.bin", content))
-            assert caught.value.status == status
-        with pytest.raises(PairsError, match="ended the process"):
-            decoders.decode(slow, MemoryItem("a.bin", b"die"))
-        assert decoders.decode(slow, MemoryItem("a.bin", b"fine")).shape == (3,)
+        value = json.dumps({"query": {"own": 0, "side": "target"}})
+        assert "cannot be read any more" in Page(service).ask(value, "mine", [], "target", 3)
     finally:
-        decoders.close()
+        entries[0] = kept  # type: ignore[index]
 
 
-def test_a_long_sound_is_refused_by_its_header() -> None:
-    soundfile = pytest.importorskip("soundfile")
-    import io
-
-    stream = io.BytesIO()
-    soundfile.write(stream, np.zeros(8000 * 20), 8000, format="FLAC")  # a few bytes of silence
-    assert len(stream.getvalue()) < 20_000
-    audio = parse_modality({"modality": "audio"}).resolve(
-        InputDefaults(size=32, mean=(0.5,), std=(0.25,), interpolation="bilinear")
-    )
-    from crossdistill.serve.limits import check_header
-
-    with pytest.raises(RefusedError, match="too long"):
-        check_header(MemoryItem("a.flac", stream.getvalue()), audio, Limits(sound_seconds=10.0))
-    check_header(MemoryItem("a.flac", stream.getvalue()), audio, Limits(sound_seconds=30.0))
+# What it bears
 
 
-def test_names_of_uploads_lead_nowhere() -> None:
-    for name, wanted in [
-        ("../../etc/passwd", "passwd"), ("C:\\data\\a.png", "a.png"), ("..", "item"), ("", "item"), (None, "item"),
-        ("a\x00b.png", "a_b.png"), ("<img src=x>.png", "_img src_x_.png"), ("é.png", "_.png"), (".npy", "npy"),
-    ]:  # fmt: skip
-        assert safe_name(name) == wanted
-    assert len(safe_name("x" * 500 + ".png")) == 80
-    assert safe_name("x" * 500 + ".png").endswith(".png")
+def test_an_upload_stays_in_memory(
+    students: list[Student], monkeypatch: pytest.MonkeyPatch, service: Service
+) -> None:  # fmt: skip
+    def written(*arguments: Any) -> None:
+        raise AssertionError("an upload is written to a disk")
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", written)
+    large = npy(np.zeros((900, 900, 3), dtype=np.uint8))
+    assert len(large) > 2 << 20
+    generous = Service(students, Limits(upload_bytes=4 << 20, decoders=1))
+    generous.close()
+    monkeypatch.setattr(generous, "decoders", service.decoders)
+    found = Client(make_app(generous, PORT)).post("/api/v1/runs/mine/embed", files=upload(large, "large.npy"))
+    assert found.status_code == 200, found.text
+
+
+def test_json_is_read_by_who_does_the_work(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the loop, in which everybody else waits meanwhile."""
+    parsed, threads = api.parsed, set()
+
+    def seen(*arguments: Any) -> Any:
+        threads.add(threading.current_thread())
+        return parsed(*arguments)
+
+    monkeypatch.setattr(api, "parsed", seen)
+    for path, body in (("embed/array", {"array": [[0]]}), ("search/array", {"array": [[0]]}),
+                       ("search/vector", {"embedding": [0]})):  # fmt: skip
+        client.post(f"/api/v1/runs/mine/{path}", json=body)
+        assert threads
+        assert threading.current_thread() not in threads
+        threads.clear()
+
+
+def test_all_columns_of_the_page_have_one_deadline(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines = []
+
+    def late(student: Student, item: Any, side: Any, k: int, deadline: Any) -> Any:
+        deadlines.append(deadline)
+        raise deadline.refusal
+
+    monkeypatch.setattr(service, "look", late)
+    token = service.kept.put(MemoryItem("a.png", png()))
+    shown = Page(service).ask(json.dumps({"query": {"token": token}}), "mine", ["mine.l2"], "target", 3)
+    assert shown.count("The request takes too long") == 2
+    assert len(deadlines) == 2
+    assert deadlines[0] is deadlines[1]
 
 
 def test_more_than_may_wait_is_refused(client: Client, service: Service) -> None:
@@ -424,31 +476,6 @@ def test_more_than_may_wait_is_refused(client: Client, service: Service) -> None
         for each in held:
             each.__exit__(None, None, None)
     assert client.post("/api/v1/runs/mine/search", files=upload(png())).status_code == 200
-
-
-def test_admission_counts_down_after_failures() -> None:
-    admission = Admission(1)
-    for _ in range(3):
-        with pytest.raises(ValueError, match="oops"), admission.enter():
-            raise ValueError("oops")
-    assert admission.count == 0
-
-
-def test_queries_of_the_page_are_kept_within_bounds() -> None:
-    kept = Kept(Limits(kept=3, kept_bytes=100, kept_seconds=60))
-    words = [kept.put(MemoryItem("a", bytes(20))) for _ in range(5)]
-    assert len(set(words)) == 5
-    for gone in words[:2]:
-        with pytest.raises(RefusedError):
-            kept.get(gone)
-    assert kept.get(words[2]).content == bytes(20)
-    large = kept.put(MemoryItem("b", bytes(90)))
-    assert kept.get(large).name == "b"
-    with pytest.raises(RefusedError):
-        kept.get(words[4])
-    brief = Kept(Limits(kept_seconds=0.0))
-    with pytest.raises(RefusedError):
-        brief.get(brief.put(MemoryItem("a", b"1")))
 
 
 def test_many_at_once_get_the_same_answers(service: Service, students: list[Student]) -> None:
@@ -469,45 +496,6 @@ def test_many_at_once_get_the_same_answers(service: Service, students: list[Stud
 # How sure it is
 
 
-def cases(
-    count: int, strength: float, seed: int = 0
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]]:
-    rng = np.random.default_rng(seed)
-    features = rng.normal(size=(count, 2))
-    chance = 1 / (1 + np.exp(-strength * features[:, 0]))
-    return features, rng.random(count) < chance, np.arange(count) // 2
-
-
-def test_calibration_finds_the_probability_behind_the_cases() -> None:
-    found = calibrate(*cases(2000, 2.0))
-    assert found is not None
-    assert found.informative
-    assert found.error < 0.03
-    for value in (-1.0, 0.0, 1.0):
-        assert found.probability(np.array([value, 0.0])) == pytest.approx(1 / (1 + np.exp(-2 * value)), abs=0.05)
-
-
-def test_scores_that_tell_nothing_give_the_plain_rate() -> None:
-    features, right, groups = cases(400, 0.0, seed=3)
-    found = calibrate(features, right, groups)
-    assert found is not None
-    assert not found.informative
-    assert found.probability(np.array([9.0, 9.0])) == found.rate == pytest.approx((right.sum() + 1) / 402)
-
-
-def test_nothing_is_promised_of_few_cases() -> None:
-    features, right, groups = cases(400, 5.0)
-    assert calibrate(features[:29], right[:29], groups[:29]) is None
-    assert calibrate(features, right, groups // 50) is None
-    never = calibrate(features, np.zeros(400, dtype=bool), groups)
-    assert never is not None
-    assert (never.informative, never.probability(features[0])) == (False, 1 / 402)
-    sure = calibrate(np.where(right, 50.0, -50.0)[:, None] + features, right, groups)
-    assert sure is not None
-    assert sure.probability(np.array([50.0, 50.0])) <= 1 - 1 / 402
-    assert [percent(share) for share in (0, 0.004, 0.5, 0.994, 1)] == ["under 1%", "under 1%", "50%", "99%", "over 99%"]
-
-
 def test_partner_certainty_is_measured_on_held_out_pairs(finished: RunFolder, students: list[Student]) -> None:
     pairs, student = own_pairs(finished), students[0]
     rows = [row for split in ("val", "test") for row in pairs.where(split, has=("source", "target"))]
@@ -520,21 +508,6 @@ def test_partner_certainty_is_measured_on_held_out_pairs(finished: RunFolder, st
     assert measured is not None
     assert measured.cases == len(rows)
     assert measured.rate == pytest.approx(((found <= 5).sum() + 1) / (len(rows) + 2))
-
-
-def test_partner_certainty_without_held_out_pairs_is_unknown() -> None:
-    empty = PartnerCertainty(np.empty((0, 1), np.float32), np.empty(0, np.int64), np.empty(0, np.int64))
-    assert empty.within(5) is None
-
-
-def test_familiarity_is_the_share_of_held_out_items_no_nearer() -> None:
-    known = Familiarity(np.linspace(0.5, 0.99, 50, dtype=np.float32))
-    assert known.share(0.4) == 0
-    assert known.share(1.0) == 1
-    assert known.share(0.745) == 0.5
-    assert known.strange(0.0)
-    assert not known.strange(0.5)
-    assert Familiarity(np.ones(5, np.float32)).share(0.3) is None
 
 
 def test_an_odd_query_is_called_strange(service: Service, students: list[Student]) -> None:
@@ -571,18 +544,114 @@ def test_a_folder_of_ones_own(finished: RunFolder, tmp_path: Path, capsys: pytes
     student = load_students([finished.root], tmp_path, "cpu")[0]
     assert "1 of 4 files of the gallery are left out, unreadable: notes.txt" in capsys.readouterr().err
     assert [student.sources.gallery.entries[n].id for n in range(3)] == ["0.png", "1.png", "2.png"]
-    from crossdistill.serve.answer import answer
-
     told = answer(student, student.sources.vectors[1], "target", 3)
     assert told.nearest[0].id == "1.png"
     assert told.certainty.partner.probability is None
     assert "no partners are known" in told.certainty.partner.meaning
     assert told.place is None
-    with pytest.raises(PairsError, match="holds no files"):
-        load_students([finished.root], tmp_path / "missing", "cpu")
 
 
-def test_an_index_of_ones_own(finished: RunFolder, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "problem"), [("missing", "is missing"), ("a.png", "is no folder"), ("empty", "holds no files")]
+)
+def test_what_is_no_gallery_is_told_before_anything_long_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, problem: str
+) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    (tmp_path / "empty").mkdir()
+
+    def never(*arguments: Any, **more: Any) -> Any:
+        raise AssertionError("a run is loaded")
+
+    monkeypatch.setattr(student_module, "load", never)
+    with pytest.raises(PairsError, match=problem):
+        load_students([tmp_path], tmp_path / name, "cpu")
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gallery")
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(png(40 + 8 * number))
+    (folder / os.fsdecode(b"\xff.png")).write_bytes(png(64))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def searching(finished: RunFolder, gallery: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Two runs, which search in one gallery."""
+    yours = tmp_path_factory.mktemp("second") / "yours"
+    shutil.copytree(finished.root, yours)
+    made = Service(load_students([finished.root, yours], gallery, "cpu"), LIMITS)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def in_gallery(searching: Service) -> Iterator[Client]:
+    made = Client(make_app(searching, PORT))
+    yield made
+    made.close()
+
+
+def test_two_runs_search_in_one_gallery(in_gallery: Client) -> None:
+    told = in_gallery.get("/api/v1/runs").json()
+    assert [each["id"] for each in told] == ["mine", "mine.l2", "yours", "yours.l2"]
+    assert {each["items"]["source"] for each in told} == {4}
+    found = [in_gallery.post(f"/api/v1/runs/{run}/search", files=upload(png())).json() for run in ("mine", "yours")]
+    scores = [[(each["id"], each["similarity"]) for each in answer["nearest"]] for answer in found]
+    assert scores[0] == scores[1]
+    assert "\\xff.png" in {name for name, _ in scores[0]}  # a name that is no text is shown nevertheless
+    for each in found:
+        assert in_gallery.get(each["nearest"][0]["picture"]).content[8:12] == b"WEBP"
+
+
+def test_own_items_beside_a_gallery(in_gallery: Client, searching: Service) -> None:
+    """What is offered to try, and the nearest of its own modality, are the run's own items, of either modality."""
+    student = searching.student("mine")
+    for side in ("source", "target"):
+        own = student.own[side].gallery  # type: ignore[index]
+        offered = setup_of(student, side, LIMITS)["examples"]  # type: ignore[arg-type]
+        assert len(offered) > 4  # more than the gallery has
+        for each in offered:
+            assert in_gallery.get(each["picture"]).content == own.picture(each["position"])
+        found = in_gallery.post(f"/api/v1/runs/mine/search?modality={side}&k=3", files=upload(png())).json()
+        for each in found["nearest_own"]:
+            assert each["id"] == own.entries[each["position"]].id
+            assert in_gallery.get(each["picture"]).content == own.picture(each["position"])
+    assert in_gallery.get("/api/v1/runs/mine/own/source/99999/picture").status_code == 404
+    assert in_gallery.get("/api/v1/runs/mine/own/source/0/sound").status_code == 404
+
+
+def test_without_labels_and_partners_the_reason_is_the_true_one(searching: Service) -> None:
+    unlabelled = dataclasses.replace(searching.student("mine"), labeller=None)
+    told = answer(unlabelled, unlabelled.sources.vectors[1], "target", 3).certainty
+    assert told.verdict in ("unknown", "strange")
+    known = answer(unlabelled, unlabelled.own["target"].vectors[0], "target", 3).certainty
+    assert (known.verdict, known.summary) == ("unknown", known.partner.meaning)
+    assert "gallery of your own" in known.summary
+
+
+def test_an_index_of_another_run_of_the_same_teacher(finished: RunFolder, tmp_path: Path) -> None:
+    """Its own student embeds no query here."""
+    model = load(finished.root)
+    index = Index.create(tmp_path / "index", model, "source")
+    index.add(model.embed([MemoryItem("a.png", png())], "source"), ["a.png"])
+    described = tmp_path / "index" / "index.json"
+    for side, fine in (("target", True), ("source", False)):
+        content = json.loads(described.read_text())
+        content["encoders"][side]["weights_hash"] = "0" * 64
+        described.write_text(json.dumps(content))
+        if fine:
+            assert len(load_students([finished.root], tmp_path / "index", "cpu")[0].sources.gallery) == 1
+        else:
+            with pytest.raises(RunFolderError, match="another source encoder"):
+                load_students([finished.root], tmp_path / "index", "cpu")
+
+
+def test_an_index_of_ones_own(
+    finished: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
     model = load(finished.root)
     (tmp_path / "a.png").write_bytes(png())
     index = Index.create(tmp_path / "photos.index", model, "source")
@@ -593,9 +662,44 @@ def test_an_index_of_ones_own(finished: RunFolder, tmp_path: Path) -> None:
     assert student.sources.gallery.picture(0) is not None
     assert student.sources.gallery.picture(1) is None
     assert student.shelf("source").nearest(vectors[:1], 1)[0].tolist() == [[0]]
+    wrong_names = Index.create(tmp_path / "names.index", model, "source")
+    wrong_names.add(vectors, ["a caption. " * 500, "nul\x00"])
+    capsys.readouterr()
+    student = load_students([finished.root], tmp_path / "names.index", "cpu")[0]
+    assert "shown without pictures: none of the first 2 ids" in capsys.readouterr().err
+    assert [student.sources.gallery.picture(row) for row in (0, 1)] == [None, None]
+    Index.create(tmp_path / "half.index", model, "source", half_built=True).add(vectors, ["a", "b"])
+    with pytest.raises(RunFolderError, match="half built"):
+        load_students([finished.root], tmp_path / "half.index", "cpu")
     Index.create(tmp_path / "targets.index", model, "target").finish()
     with pytest.raises(ConfigError, match="holds target items"):
         load_students([finished.root], tmp_path / "targets.index", "cpu")
+
+
+def test_what_is_measured_does_not_depend_on_its_parts(
+    finished: RunFolder, students: list[Student], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(student_module, "_VALUES", 100)  # similarities at a time, not of all queries to all items
+    again = load_students([finished.root], None, "cpu")[0]
+    for side in ("source", "target"):
+        for k in (1, 5):
+            assert again.partners[side].within(k) == students[0].partners[side].within(k)  # type: ignore[index]
+        for value in np.linspace(0, 1, 50):
+            assert again.familiarity[side].share(value) == students[0].familiarity[side].share(value)  # type: ignore[index]
+
+
+def test_alike_items_have_no_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """t-SNE of what has no extent ends the process."""
+
+    def never(*arguments: Any, **more: Any) -> Any:
+        raise AssertionError("t-SNE is asked")
+
+    monkeypatch.setattr(place, "TSNE", never)
+    alike = np.repeat(np.eye(16, dtype=np.float32)[:1], 40, axis=0)
+    noisy = alike + np.random.default_rng(0).normal(size=alike.shape).astype(np.float32) * 1e-7
+    few = np.concatenate([np.eye(16, dtype=np.float32)[:7]] * 6)
+    for vectors in (alike, noisy, few):
+        assert place._places(vectors, 0).shape == (0, 2)
 
 
 def test_one_run_twice_has_two_names(finished: RunFolder) -> None:
@@ -626,8 +730,9 @@ def test_what_is_no_run(tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    with listening(0) as (listener, port):
-        listener.listen()
+    """Also while the other server still loads."""
+    with listening(0) as (_, port):
+        assert port > 0
         with pytest.raises(ConfigError, match="port is taken"), listening(port):
             pass
 
@@ -639,11 +744,36 @@ def test_without_gradio_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch,
     assert caught.value.details["fix"] == "pip install 'crossdistill[serve]'"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_loads_ends_it_cleanly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    def loading(*arguments: Any) -> Any:
+        assert list(tmp_path.glob("crossdistill-serve-*"))
+        os.kill(os.getpid(), number)
+        time.sleep(30)
+
+    def unheard(number: int, frame: Any) -> None:
+        raise AssertionError("the command does not hear signals while it loads")
+
+    monkeypatch.setattr(server, "load_students", loading)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = signal.signal(number, unheard)
+    try:
+        command.serve_runs([tmp_path], None, 0, "cpu")
+        assert signal.getsignal(number) is unheard
+    finally:
+        signal.signal(number, before)
+    assert capsys.readouterr().err == "stopped\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_cleanly(finished: RunFolder, tmp_path: Path, number: signal.Signals) -> None:
     """While a browser holds a stream open: exit code 0, no traceback, no folder left."""
-    # In a short place: sockets in it, by which processes are forked, have at most 107 letters.
-    temporary = Path(tempfile.mkdtemp(prefix="cd-"))
+    # In a place that is too long for the names of sockets.
+    temporary = tmp_path / ("long" * 20)
+    temporary.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-m", "crossdistill", "serve", str(finished.root), "--port", "0", "--device", "cpu"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -671,7 +801,6 @@ def test_a_signal_ends_it_cleanly(finished: RunFolder, tmp_path: Path, number: s
         if process.poll() is None:
             process.kill()
             process.communicate()
-        shutil.rmtree(temporary)
 
 
 def test_answers_are_plain_json(client: Client) -> None:

@@ -9,64 +9,70 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pyarrow as pa
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from crossdistill.cli.adding import Adding
 from crossdistill.cli.inputs import files_of
-from crossdistill.console import say, track
+from crossdistill.console import say
 from crossdistill.errors import ConfigError, PairsError, RunFolderError
+from crossdistill.files import sha256_file
 from crossdistill.item import Item
 from crossdistill.pairs import Side
-from crossdistill.pairs.items import content_hash
 from crossdistill.pipeline import CrossModalModel, load
 from crossdistill.search import Hit, Index, own_items
 from crossdistill.search.description import NAME, Kind
 from crossdistill.search.metadata import read_metadata
+from crossdistill.search.rows import require_text
 
 _PLAIN_WIDTH = 160  # columns where there is no terminal to ask
-_COMMIT = 4096  # items that are added at a time: what a killed command loses at most
-_CHUNK = 256  # items between two steps of the progress bar
+_CHUNK = 256  # queries asked at a time
 
 
 def build(
-    run: Path, inputs: Sequence[Path], modality: str, out: Path, kind: str, metadata: Path | None, device: str
-) -> None:
+    run: Path, inputs: Sequence[Path], modality: str, out: Path, kind: str, metadata: Path | None, device: str, *,
+    skip: bool = False,
+) -> None:  # fmt: skip
     """Makes an index of files, or of the run's own items, or goes on with one that was not finished."""
     if modality not in ("source", "target"):
         raise ConfigError("Unknown modality.", where="--modality", expected="source or target", received=modality)
     side = cast(Side, modality)
     if inputs:
-        items: list[tuple[str, Item]] = _named(inputs)
+        items: list[tuple[str, Item]] = _named(inputs, out)
         about = None
     else:
         own = own_items(run, side)
         items = [(each.id, each.item) for each in own]
+        require_text([name for name, _ in items])
         known = {"label": [each.label for each in own], "split": [each.split for each in own]}
         about = pa.table(known, schema=pa.schema([(name, pa.string()) for name in known]))
     table = _with_metadata(about, metadata, items)
     model = load(run, device=device)
-    index = _half_built(out, model, side, kind, items) or Index.create(
-        out, model, side, cast(Kind, kind), half_built=True
+    marked = None if metadata is None else sha256_file(metadata)
+    index = _half_built(out, model, side, kind, items, marked) or Index.create(
+        out, model, side, cast(Kind, kind), half_built=True, metadata_sha256=marked
     )
-    _add(index, model, items, table)
+    Adding(index, model, skip=skip).add(items, table)
     index.finish()
     typer.echo(f"{len(index)} items of {index.width} dimensions, searched {_how(index)}: {out}")
 
 
-def add(folder: Path, inputs: Sequence[Path], metadata: Path | None, run: Path | None, device: str) -> None:
+def add(
+    folder: Path, inputs: Sequence[Path], metadata: Path | None, run: Path | None, device: str, *, skip: bool = False
+) -> None:
     """Adds files to an index, and says how many were new."""
     index = _open(folder)
-    items = _named(inputs)
+    items = _named(inputs, folder)
     table = _with_metadata(None, metadata, items)
     model = _model_of(index, run, device)
     before = len(index)
-    changed = _add(index, model, items, table)
-    new = len(index) - before
-    typer.echo(f"{new} added, {changed - new} replaced, {len(items) - changed} left as they were: {folder}")
+    adding = Adding(index, model, skip=skip)
+    changed = adding.add(items, table)
+    new, same = len(index) - before, len(items) - changed - adding.left_out
+    typer.echo(f"{new} added, {changed - new} replaced, {same} left as they were: {folder}")
 
 
 def query(
@@ -85,6 +91,12 @@ def query(
                 typer.echo(json.dumps(_record(name, hits), ensure_ascii=False, allow_nan=False, default=str))
             else:
                 _show(console, name, hits, index.columns)
+
+
+def mend(folder: Path) -> None:
+    """Makes the graph of an index anew."""
+    index = Index.mend(folder)
+    typer.echo(f"{len(index)} items, searched {_how(index)}: {folder}")
 
 
 def info(folder: Path, *, as_json: bool) -> None:
@@ -111,9 +123,14 @@ def info(folder: Path, *, as_json: bool) -> None:
         typer.echo(f"  {side} encoder: {mark.origin}, weights {mark.weights_hash[:12]}")
 
 
-def _named(inputs: Sequence[Path]) -> list[tuple[str, Item]]:
-    """Files with their paths as ids, each once."""
-    return list({str(file): (str(file), file) for file in files_of(inputs)}.values())
+def _named(inputs: Sequence[Path], index: Path | None = None) -> list[tuple[str, Item]]:
+    """Files with their paths as ids, each once; without those of the index itself, where it lies below an input."""
+    own = None if index is None else index.resolve()
+    found = {str(file): file for file in files_of(inputs) if own is None or own not in file.resolve().parents}
+    if not found:
+        raise PairsError("The inputs hold no files but the index.", where=index, fix="name the files to add")
+    require_text(list(found))
+    return list(found.items())
 
 
 def _with_metadata(about: pa.Table | None, path: Path | None, items: Sequence[tuple[str, Item]]) -> pa.Table | None:
@@ -154,7 +171,7 @@ def _model_of(index: Index, run: Path | None, device: str) -> CrossModalModel:
 
 
 def _half_built(
-    out: Path, model: CrossModalModel, side: Side, kind: str, items: Sequence[tuple[str, Item]]
+    out: Path, model: CrossModalModel, side: Side, kind: str, items: Sequence[tuple[str, Item]], metadata: str | None
 ) -> Index | None:
     """What a killed build of the same index left in ``out``; None where it left nothing.
 
@@ -167,49 +184,24 @@ def _half_built(
     if not index.description.half_built:
         return None  # a whole one: whoever creates refuses it
     index.check(model)
+    fix = "finish that one with its own command, choose another folder, or delete this one"
     other = set(index.ids) - {name for name, _ in items}
     if index.modality != side or index.description.kind != kind or other:
         raise RunFolderError(
             "Another index lies half built in the output folder.", where=out,
             expected=f"{side} items, kind {kind}, of these inputs",
             received=f"{index.modality} items, kind {index.description.kind}"
-            + (f", such as {min(other)}" if other else ""),
-            fix="finish that one with its own command, choose another folder, or delete this one",
+            + (f", such as {min(other)}" if other else ""), fix=fix,
+        )  # fmt: skip
+    if index.description.metadata_sha256 != metadata:
+        begun = index.description.metadata_sha256
+        raise RunFolderError(
+            "The half-built index in the output folder was begun with other metadata.", where=out,
+            expected="none" if begun is None else f"a file with the SHA-256 {begun[:12]}",
+            received="none" if metadata is None else f"one with {metadata[:12]}", fix=fix,
         )  # fmt: skip
     say(f"going on with {len(index)} items that are in {out} already")
     return index
-
-
-def _add(index: Index, model: CrossModalModel, items: Sequence[tuple[str, Item]], metadata: pa.Table | None) -> int:
-    """Embeds what the index lacks and adds it, some thousand at a time; how many were new or replaced."""
-    changed = 0
-    with track(f"embedding {index.modality} items", len(items)) as task:
-        for start in range(0, len(items), _COMMIT):
-            names, contents = [name for name, _ in items[start : start + _COMMIT]], []
-            for _, item in items[start : start + _COMMIT]:
-                contents.append(_content(item))
-            lacking = [place for place, held in enumerate(index.holds(names, contents)) if not held]
-            task.advance(len(names) - len(lacking))
-            if not lacking:
-                continue
-            vectors = []
-            for first in range(0, len(lacking), _CHUNK):
-                part = lacking[first : first + _CHUNK]
-                vectors.append(model.embed([items[start + place][1] for place in part], index.modality))
-                task.advance(len(part))
-            rows = None if metadata is None else metadata.slice(start, len(names)).take(pa.array(lacking))
-            changed += index.add(
-                np.concatenate(vectors), [names[place] for place in lacking], rows,
-                [contents[place] for place in lacking],
-            )  # fmt: skip
-    return changed
-
-
-def _content(item: Item) -> str:
-    try:
-        return content_hash(item)
-    except OSError as error:
-        raise PairsError("An input cannot be read.", where=item, received=error.strerror) from error
 
 
 def _how(index: Index) -> str:

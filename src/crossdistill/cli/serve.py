@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import typer
 
@@ -14,7 +18,7 @@ _NEEDED = {"gradio": "gradio", "multipart": "python-multipart"}
 
 
 def serve_runs(runs: Sequence[Path], gallery: Path | None, port: int, device: str) -> None:
-    """Serves until Ctrl-C or SIGTERM, and then ends with exit code 0.
+    """Serves until Ctrl-C or SIGTERM, also while it still loads, and then ends with exit code 0.
 
     Raises:
         MissingDependencyError: what the page needs is not installed.
@@ -25,10 +29,35 @@ def serve_runs(runs: Sequence[Path], gallery: Path | None, port: int, device: st
             "The page needs packages that are not installed.", received=f"no {', no '.join(missing)}",
             fix="pip install 'crossdistill[serve]'",
         )  # fmt: skip
-    from crossdistill.serve.server import serve
+    with _stoppable(), suppress(_Stop):
+        from crossdistill.serve.server import serve
 
-    serve(runs, gallery, port, device, _tell)
+        serve(runs, gallery, port, device, _tell)
     typer.echo("stopped", err=True)
+
+
+class _Stop(SystemExit):
+    """Leaves whatever is being done, and no folder behind."""
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """The first signal ends all in good order; another one does what it would otherwise."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        restore()
+        raise _Stop(0)
+
+    def restore() -> None:
+        for each, handler in zip(numbers, before, strict=True):
+            signal.signal(each, handler)
+
+    before: list[Any] = [signal.signal(each, stop) for each in numbers]
+    try:
+        yield
+    finally:
+        restore()
 
 
 def _tell(page: str) -> None:

@@ -14,6 +14,9 @@ IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="An index's fol
 Inputs = Annotated[
     list[Path] | None, typer.Argument(metavar="[INPUT...]", help="Files and folders.", show_default=False)
 ]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out, and name, files that cannot be read; else they stop it.")
+]
 Metadata = Annotated[
     Path | None,
     typer.Option(help="A CSV or Parquet file with a column `path` (as the inputs are given) and any others."),
@@ -42,12 +45,13 @@ def index_build(
     modality: Annotated[str, typer.Option(help="What the inputs are: source or target.")] = "source",
     kind: Annotated[str, typer.Option(help="auto, exact, or hnsw (approximate, for millions).")] = "auto",
     metadata: Metadata = None,
+    skip_unreadable: SkipUnreadable = False,
     device: Device = "auto",
 ) -> None:
     """Index files and folders; without any, the run's own items of that modality."""
     from crossdistill.cli.index import build
 
-    build(run, inputs or [], modality, out, kind, metadata, device)
+    build(run, inputs or [], modality, out, kind, metadata, device, skip=skip_unreadable)
 
 
 @index_app.command("add", epilog="Example: crossdistill index add photos.index more-photos/")
@@ -56,12 +60,13 @@ def index_add(
     inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Files and folders.", show_default=False)],
     metadata: Metadata = None,
     run: Annotated[Path | None, typer.Option(help="The run, where it has been moved since.")] = None,
+    skip_unreadable: SkipUnreadable = False,
     device: Device = "auto",
 ) -> None:
     """Add files to an index; those that it has, by content and path, are left as they are."""
     from crossdistill.cli.index import add
 
-    add(index, inputs, metadata, run, device)
+    add(index, inputs, metadata, run, device, skip=skip_unreadable)
 
 
 @index_app.command("query", epilog="Example: crossdistill index query photos.index sketch.png -k 5")
@@ -78,6 +83,14 @@ def index_query(
     from crossdistill.cli.index import query
 
     query(index, inputs, modality, k, run, as_json=as_json, device=device)
+
+
+@index_app.command("mend", epilog="Example: crossdistill index mend photos.index")
+def index_mend(index: IndexPath) -> None:
+    """Make the graph of an approximate index anew from its vectors, where it is damaged or missing."""
+    from crossdistill.cli.index import mend
+
+    mend(index)
 
 
 @index_app.command("info", epilog="Example: crossdistill index info photos.index --json")

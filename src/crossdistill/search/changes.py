@@ -94,8 +94,14 @@ def finish(folder: Path, state: State) -> State:
     old = state.description
     if not old.half_built:
         return state  # another process has done it
-    new = with_graph(folder, old.with_(half_built=False, generation=old.generation + 1))
-    return _count(folder, new, state.table)
+    done = old.with_(half_built=False, metadata_sha256=None, generation=old.generation + 1)
+    return _count(folder, with_graph(folder, done), state.table)
+
+
+def regrown(folder: Path, state: State) -> State:
+    """Makes a graph anew from the vectors, where the index is to have one. The caller holds the lock."""
+    old = state.description
+    return _count(folder, with_graph(folder, old.with_(graph=None, generation=old.generation + 1)), state.table)
 
 
 def in_memory(state: State, change: Change) -> State:
@@ -134,6 +140,8 @@ def with_graph(folder: Path, description: Description) -> Description:
     require_space(folder, inner.serialized_length, "the graph of the index")
     with atomic_path(folder / name) as temporary:
         inner.save(temporary)
+        with temporary.open("r+b") as stream:
+            _settle(stream)
     digest = sha256_file(folder / name)
     return description.with_(graph=GraphFile(file=name, rows=len(vectors), sha256=digest, outdated=[]))
 

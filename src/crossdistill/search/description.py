@@ -93,6 +93,7 @@ class Description(BaseModel):
         width: of a vector.
         kind: as it was asked for.
         half_built: its items are still being embedded.
+        metadata_sha256: of the file of metadata that such a build goes by; None without one, and when it is done.
         encoders: those of the run, by side; a run may keep no copy of its teacher.
         rows: that count.
         generation: of all changes the last.
@@ -110,6 +111,7 @@ class Description(BaseModel):
     width: int = Field(ge=1)
     kind: Kind
     half_built: bool
+    metadata_sha256: str | None = Field(None, pattern=_SHA256)
     encoders: dict[Side, EncoderMark]
     rows: int = Field(ge=0)
     generation: int = Field(ge=0)

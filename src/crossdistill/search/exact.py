@@ -17,7 +17,10 @@ Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 _QUERIES = 128  # at a time
-_FIRST, _BLOCK = 4096, 65536  # rows of a block; each block is as long as all before it, up to the latter
+_FIRST, _BLOCK = (
+    4096,
+    65536,
+)  # rows of a block: of the first at least k, of each other as many as before it, up to these
 _VALUES = 1 << 22  # of rows that are scored again at a time
 _MOST = 1 << 20  # pairs of query and row that may wait for it
 _UNIT = 1e-3  # by which the length of a vector may differ from 1
@@ -38,8 +41,9 @@ def nearest(queries: Vectors, vectors: Vectors, k: int) -> tuple[Rows, Vectors]:
     k = min(k, len(vectors))
     rows = np.empty((len(queries), k), dtype=np.int64)
     scores = np.empty((len(queries), k), dtype=np.float32)
-    for start in range(0, len(queries) if k else 0, _QUERIES):
-        stop = start + _QUERIES
+    step = max(1, _QUERIES * _BLOCK // max(k, _BLOCK))
+    for start in range(0, len(queries) if k else 0, step):
+        stop = start + step
         rows[start:stop], scores[start:stop] = _nearest(np.ascontiguousarray(queries[start:stop]), vectors, k)
     return rows, scores
 
@@ -106,7 +110,7 @@ def _nearest(queries: Vectors, vectors: Vectors, k: int) -> tuple[Rows, Vectors]
     scores = np.empty(0, dtype=np.float32)
     start = 0
     while start < count:
-        stop = min(count, start + min(max(start, _FIRST, k), _BLOCK))
+        stop = min(count, start + min(max(start, _FIRST), _BLOCK) if start else max(_FIRST, k))
         block = queries @ vectors[start:stop].T
         if start == 0:
             floor = np.partition(block, -k, axis=1)[:, -k] - margin

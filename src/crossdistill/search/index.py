@@ -21,7 +21,7 @@ from crossdistill.pairs import Side
 from crossdistill.pipeline import CrossModalModel
 from crossdistill.search import graph as graphs
 from crossdistill.search import storage
-from crossdistill.search.changes import Change, finish, in_memory, write_change
+from crossdistill.search.changes import Change, finish, in_memory, regrown, write_change
 from crossdistill.search.description import Description, Kind, describe, marks, read_description
 from crossdistill.search.exact import Vectors, nearest, unit_vectors
 from crossdistill.search.graph import Graph
@@ -61,7 +61,7 @@ class Index:
     @classmethod
     def create(
         cls, folder: Path | None, model: CrossModalModel, modality: Side, kind: Kind = "auto", *,
-        half_built: bool = False,
+        half_built: bool = False, metadata_sha256: str | None = None,
     ) -> Index:  # fmt: skip
         """An index without items.
 
@@ -71,6 +71,7 @@ class Index:
             modality: of the items, source or target.
             kind: ``exact``, ``hnsw`` (approximate), or ``auto``: exact up to 200,000 items.
             half_built: on a disk it answers no query before :meth:`finish`.
+            metadata_sha256: of the file of metadata that a build goes by, kept until :meth:`finish`.
 
         Raises:
             ConfigError: there is no such modality or kind.
@@ -82,7 +83,9 @@ class Index:
             raise ConfigError("Unknown kind of index.", expected="auto, exact or hnsw", received=repr(kind))
         if kind == "hnsw":
             graphs.usearch()
-        description = describe(model, modality, kind).with_(half_built=half_built and folder is not None)
+        description = describe(model, modality, kind)
+        if half_built and folder is not None:
+            description = description.with_(half_built=True, metadata_sha256=metadata_sha256)
         if folder is not None:
             storage.create(folder, description)
         return cls(folder, State(description, np.empty((0, description.width), np.float32), no_rows(), None))
@@ -100,6 +103,24 @@ class Index:
             MissingDependencyError: it is approximate, and usearch is not installed.
         """
         return cls(folder, storage.read(folder, check=check))
+
+    @classmethod
+    def mend(cls, folder: Path) -> Index:
+        """The index in a folder with its graph made anew from its vectors, which have to be whole.
+
+        Raises:
+            RunFolderError: there is no index, or more than its graph is damaged, or it is half built.
+            MissingDependencyError: it is approximate, and usearch is not installed.
+            StorageError: the disk is full or cannot be written.
+        """
+        read_description(folder)  # before a lock is written into what is no index
+        with storage_errors(folder), locked(folder / storage.LOCK):
+            state = storage.without_graph(folder, read_description(folder))
+            if state.description.half_built:
+                raise RunFolderError(
+                    "The index is half built.", where=folder, fix="run the same crossdistill index build again"
+                )
+            return cls(folder, regrown(folder, state))
 
     @property
     def description(self) -> Description:
@@ -144,14 +165,19 @@ class Index:
         """Those of one item, by column."""
         return metadata_of(self._state.table, [row])[0][1]
 
-    def check(self, model: CrossModalModel) -> None:
+    def check(self, model: CrossModalModel, sides: Sequence[Side] = ("source", "target")) -> None:
         """Makes sure that its embeddings are of the model's encoders.
+
+        Args:
+            model: whose items or queries are to be embedded for it.
+            sides: of the encoders that matter: an index of source items is of use to all students of one teacher, if
+                each of them embeds queries by itself.
 
         Raises:
             RunFolderError: they are of others, so no answer would mean anything.
         """
         present, wanted = self.description.encoders, marks(model)
-        for side in present:
+        for side in (side for side in present if side in sides):
             if side not in wanted and side != self.modality:
                 continue  # the run has not kept its teacher, and nothing of it is in here
             mark = wanted.get(side)

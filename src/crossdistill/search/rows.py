@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,22 @@ def no_rows() -> pa.Table:
     return _OURS.empty_table()
 
 
+def require_text(ids: Sequence[str]) -> None:
+    """Refuses ids that no table can hold: names of files in bytes that are no UTF-8.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for each in ids:
+        try:
+            each.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(
+                "The name of a file is no text.", where=os.fsencode(each), expected="a name in UTF-8",
+                fix="rename the file",
+            ) from None  # fmt: skip
+
+
 def make_table(ids: Sequence[str], contents: Sequence[str], metadata: pa.Table | None) -> pa.Table:
     """The table of some rows.
 
@@ -30,8 +47,8 @@ def make_table(ids: Sequence[str], contents: Sequence[str], metadata: pa.Table |
         metadata: as many rows; any columns but ``_id`` and ``_content``.
 
     Raises:
-        ConfigError: the lengths differ, an id stands there twice or is empty, or a column has a name of ours or a type
-            that Parquet and JSON do not share.
+        ConfigError: the lengths differ, an id stands there twice, is empty or no text, or a column has a name of ours
+            or a type that Parquet and JSON do not share.
     """
     seen: set[str] = set()
     for each in ids:
@@ -41,6 +58,7 @@ def make_table(ids: Sequence[str], contents: Sequence[str], metadata: pa.Table |
                 expected="one id for each item, each another",
             )  # fmt: skip
         seen.add(each)
+    require_text(ids)
     if len(contents) != len(ids) or (metadata is not None and len(metadata) != len(ids)):
         received = len(contents) if metadata is None or len(metadata) == len(ids) else len(metadata)
         raise ConfigError("Ids and metadata are not of the same length.", expected=len(ids), received=received)

@@ -73,7 +73,10 @@ def _is_foreign(path: Path) -> bool:
 
 def write_description(folder: Path, description: Description) -> None:
     """Makes a change count."""
-    text = json.dumps(description.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
+    content = description.model_dump(mode="json")
+    if content["metadata_sha256"] is None:
+        del content["metadata_sha256"]  # as indices were before it was there
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     write_bytes(folder / NAME, text.encode(), durable=True)
 
 
@@ -87,15 +90,15 @@ def read(folder: Path, *, check: bool) -> State:
     while True:
         try:
             return _opened(folder, description, check)
-        except RunFolderError:
+        except (RunFolderError, OSError) as error:
             newer = read_description(folder)
             if newer.generation == description.generation:
-                raise
+                if isinstance(error, RunFolderError):
+                    raise
+                raise RunFolderError(
+                    "A file of the index cannot be read.", where=error.filename or folder, received=error.strerror
+                ) from error
             description = newer  # another process replaced files meanwhile
-        except OSError as error:
-            raise RunFolderError(
-                "A file of the index cannot be read.", where=error.filename or folder, received=error.strerror
-            ) from error
 
 
 def _opened(folder: Path, description: Description, check: bool) -> State:
@@ -120,11 +123,17 @@ def _opened(folder: Path, description: Description, check: bool) -> State:
         table = joined(table, more)
     if description.graph is not None:
         path = folder / description.graph.file
-        _require(path, path.is_file(), "a file")
+        mend = f"crossdistill index mend {folder}, which makes it anew from the vectors"
+        _require(path, path.is_file(), "a file", mend)
         if check:
-            _require(path, sha256_file(path) == description.graph.sha256, "its checksum")
+            _require(path, sha256_file(path) == description.graph.sha256, "its checksum", mend)
     graph = map_graph(folder, description)
     return State(description, map_vectors(folder, description), table.combine_chunks(), graph)
+
+
+def without_graph(folder: Path, description: Description) -> State:
+    """The same index, every file compared with its checksum, as if it had never had a graph."""
+    return _opened(folder, description.with_(graph=None), check=True)
 
 
 def map_vectors(folder: Path, description: Description) -> Vectors:
@@ -152,12 +161,12 @@ def _read_table(path: Path, rows: int) -> pa.Table:
     return table
 
 
-def _require(path: Path, holds: bool, expected: str) -> None:
+def _require(path: Path, holds: bool, expected: str, fix: str = _MEND) -> None:
     if not holds:
         there = path.is_file()
         raise RunFolderError(
             f"A file of the index is {'damaged' if there else 'missing'}.", where=path, expected=expected,
-            received=f"{path.stat().st_size:,} bytes" if there else None, fix=_MEND,
+            received=f"{path.stat().st_size:,} bytes" if there else None, fix=fix,
         )  # fmt: skip
 
 

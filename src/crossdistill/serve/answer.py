@@ -10,7 +10,15 @@ from pydantic import BaseModel, Field
 
 from crossdistill.evaluation.probes import Vectors
 from crossdistill.pairs import Side
-from crossdistill.serve.certainty import LOOKED_AT, Familiarity, Floats, label_features, percent, retrieval_features
+from crossdistill.serve.certainty import (
+    LOOKED_AT,
+    Calibration,
+    Familiarity,
+    Floats,
+    label_features,
+    percent,
+    retrieval_features,
+)
 from crossdistill.serve.gallery import Shelf
 from crossdistill.serve.student import Student, other
 
@@ -26,7 +34,7 @@ class Found(BaseModel):
     similarity: float = Field(description="Cosine of the angle between its embedding and the query's, -1 to 1.")
     label: str | None = Field(description="Its class, where it is known.")
     split: str | None = Field(description="The split of one of the run's own items: train, val or test.")
-    picture: str = Field(description="Address of a small WebP picture.")
+    picture: str = Field(description="Address of a small WebP picture; it holds until the server is started anew.")
     sound: str | None = Field(description="Address of an OGG file, for what can be heard.")
 
 
@@ -52,7 +60,9 @@ class Sure(BaseModel):
     informative: bool = Field(
         description="Whether scores told right from wrong on items left out; if not, this is the plain rate."
     )
-    error: float | None = Field(description="Mean distance between probability and frequency on items left out.")
+    error: float | None = Field(
+        description="Mean distance between probability and frequency on items left out; null of the plain rate."
+    )
     meaning: str = Field(description="One sentence.")
 
 
@@ -77,7 +87,7 @@ class Answer(BaseModel):
     objective: str = Field(description="What it was distilled with.")
     modality: Side = Field(description="What the query was: source or target.")
     nearest: list[Found] = Field(description="Of the other modality: source items, where the query is a target.")
-    nearest_own: list[Found] = Field(description="Of the query's own modality.")
+    nearest_own: list[Found] = Field(description="Of the query's own modality, among the run's own items.")
     labels: list[LabelGuess] = Field(description="The likeliest, best first; empty where the run has no labels.")
     certainty: Certainty
     place: Place | None = Field(description="On the map of source items; null where these are too few for a map.")
@@ -94,7 +104,7 @@ def answer(student: Student, vector: Vectors, side: Side, k: int) -> Answer:
         k: how many of the nearest of each modality.
     """
     query = vector[None].astype(np.float32)
-    across, own = student.shelf(other(side)), student.shelf(side)
+    across, own = student.shelf(other(side)), student.own[side]
     rows, similarity = across.nearest(query, max(k, LOOKED_AT))
     weights = None if student.labeller is None else student.labeller.probabilities(query, side)
     placed = student.map.place(query[0])
@@ -110,8 +120,15 @@ def answer(student: Student, vector: Vectors, side: Side, k: int) -> Answer:
 
 
 def address(student: Student, shelf: Shelf, position: int, what: str) -> str:
-    """Where the picture or the sound of an item is, on this server."""
-    return f"/api/v1/runs/{quote(student.id)}/{shelf.gallery.side}/{position}/{what}"
+    """Where the picture or the sound of an item is, on this server, as long as it is not started anew."""
+    side = shelf.gallery.side
+    own = "" if shelf is student.shelf(side) else "own/"
+    return f"/api/v1/runs/{quote(student.id)}/{own}{side}/{position}/{what}?v={student.version}"
+
+
+def map_address(student: Student) -> str:
+    """Where the map is, likewise."""
+    return f"/api/v1/runs/{quote(student.id)}/map?v={student.version}"
 
 
 def _found(student: Student, shelf: Shelf, rows: np.ndarray, similarity: np.ndarray) -> list[Found]:
@@ -153,7 +170,7 @@ def _certainty(
         farther = percent(1 - (share or 0))
         summary = f"Unlike all of training: {farther} of held-out items are nearer to it. The rest says little."
     elif main.probability is None:
-        verdict, summary = "unknown", "Too little is held out in this run to say how sure the model is."
+        verdict, summary = "unknown", main.meaning
     else:
         verdict = "sure" if main.probability >= _SURE else "unsure"
         of_partner = f"the {k} nearest, with scores like these, hold the partner"
@@ -174,13 +191,13 @@ def _label_sure(student: Student, weights: Floats | None, side: Side) -> Sure:
     probability = calibration.probability(label_features(weights)[0])
     return Sure(
         probability=round(probability, 4), cases=calibration.cases, informative=calibration.informative,
-        error=round(calibration.error, 4),
+        error=None if calibration.error is None else round(calibration.error, 4),
         meaning=(
             f"Of the run's {calibration.cases} labelled held-out items, those with class probabilities like these had "
             "the right label this often."
             if calibration.informative else
-            f"So many of the run's {calibration.cases} labelled held-out items had the right label; class "
-            "probabilities did not tell which."
+            f"So many of the run's {calibration.cases} labelled held-out items had the right label; "
+            f"{_untold(calibration, 'class probabilities')}."
         ),
     )  # fmt: skip
 
@@ -195,15 +212,23 @@ def _partner_sure(student: Student, side: Side, k: int, similarity: Vectors) -> 
     among = f"among the {k} nearest of {len(student.shelf(other(side)).gallery):,}"
     return Sure(
         probability=round(probability, 4), cases=calibration.cases, informative=calibration.informative,
-        error=round(calibration.error, 4),
+        error=None if calibration.error is None else round(calibration.error, 4),
         meaning=(
             f"Of the run's {calibration.cases} held-out pairs, those with similarities like these had their partner "
             f"{among} this often."
             if calibration.informative else
-            f"So many of the run's {calibration.cases} held-out pairs had their partner {among}; similarities did not "
-            "tell which."
+            f"So many of the run's {calibration.cases} held-out pairs had their partner {among}; "
+            f"{_untold(calibration, 'similarities')}."
         ),
     )  # fmt: skip
+
+
+def _untold(calibration: Calibration, scores: str) -> str:
+    """Why the plain rate is told."""
+    if not calibration.one_sided:
+        return f"{scores} did not tell which"
+    few = "wrong" if calibration.rate > 0.5 else "right"
+    return f"too few were {few} to tell whether {scores} say which"
 
 
 def _unknown(reason: str) -> Sure:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal, TypeVar
 
 import anyio
 import anyio.to_thread
 import numpy as np
-from fastapi import APIRouter, FastAPI, File, Query, Response, UploadFile
+from fastapi import APIRouter, FastAPI, File, Query, Request, Response, UploadFile
 from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 
 from crossdistill import __version__
-from crossdistill.item import MemoryItem
 from crossdistill.pairs import Side
 from crossdistill.serve.answer import Answer
-from crossdistill.serve.limits import RefusedError, safe_name
+from crossdistill.serve.bodies import (
+    ArrayQuery,
+    VectorQuery,
+    as_item,
+    describe_bodies,
+    item_of,
+    json_body,
+    json_of,
+    parsed,
+)
+from crossdistill.serve.gallery import Gallery
+from crossdistill.serve.limits import Deadline, RefusedError
 from crossdistill.serve.problems import ERRORS, handle_errors
 from crossdistill.serve.reference import reference_page
 from crossdistill.serve.service import Service
@@ -26,10 +36,15 @@ from crossdistill.serve.student import SIDES, Student
 T = TypeVar("T")
 
 _DAY = {"cache-control": "private, max-age=86400"}
+_ANEW = {"cache-control": "no-cache"}
 
 RunId = Annotated[str, "The id of a run, from /api/v1/runs."]
 Modality = Annotated[Side, Query(description="What the items are: source or target.")]
 Count = Annotated[int, Query(ge=1, description="How many of the nearest of each modality.")]
+Version = Annotated[
+    str | None,
+    Query(alias="v", description="As the addresses in answers have it: no other start of the server has the same."),
+]
 
 
 class Health(BaseModel):
@@ -65,21 +80,6 @@ class Embeddings(BaseModel):
     embeddings: list[list[float]] = Field(description="One for each item, in their order.")
 
 
-class ArrayQuery(BaseModel):
-    """An item as nested lists of numbers, as the modality's NPY files hold it."""
-
-    array: list[Any] = Field(description="Pictures (H, W) or (H, W, C) of 0..255, waves (samples,), vectors (width,).")
-    dtype: Literal["uint8", "uint16", "float32"] | None = Field(
-        None, description="Of the array; by default uint8 for pictures and videos, else float32."
-    )
-
-
-class VectorQuery(BaseModel):
-    """An embedding, as /embed gives it."""
-
-    embedding: list[float]
-
-
 def make_api(service: Service) -> FastAPI:
     """The application with the API alone."""
     app = FastAPI(
@@ -107,58 +107,85 @@ def make_api(service: Service) -> FastAPI:
             raise RefusedError(
                 "Too many files.", status=413, expected=f"at most {service.limits.files}", received=len(file)
             )
-        items = [await _item(each) for each in file]
-        vectors = await _bounded(service, lambda: service.embed(student, items, modality))
+        items = [await item_of(each) for each in file]
+        vectors = await _bounded(service, partial(service.embed, student, items, modality))
         return _embeddings(student, modality, vectors)
 
-    @router.post("/runs/{run}/embed/array")
-    async def embed_array(run: RunId, query: ArrayQuery, modality: Modality = "target") -> Embeddings:
+    @router.post("/runs/{run}/embed/array", openapi_extra=json_body(ArrayQuery))
+    async def embed_array(run: RunId, request: Request, modality: Modality = "target") -> Embeddings:
         """The embedding of an array."""
-        student = service.student(run)
-        item = _as_item(query, student, modality)
-        return _embeddings(student, modality, await _bounded(service, lambda: service.embed(student, [item], modality)))
+        student, body = service.student(run), await json_of(request)
+
+        def work(deadline: Deadline) -> Embeddings:
+            item = as_item(parsed(ArrayQuery, body), student, modality)
+            return _embeddings(student, modality, service.embed(student, [item], modality, deadline))
+
+        return await _bounded(service, work)
 
     @router.post("/runs/{run}/search")
     async def search(
         run: RunId, file: Annotated[UploadFile, File()], modality: Modality = "target", k: Count = 10
     ) -> Answer:
         """All that is told about a file: nearest items, labels, how sure that is, its place on the map."""
-        student, item = service.student(run), await _item(file)
-        return await _bounded(service, lambda: service.ask(student, item, modality, k))
+        student, item = service.student(run), await item_of(file)
+        return await _bounded(service, partial(service.ask, student, item, modality, k))
 
-    @router.post("/runs/{run}/search/array")
-    async def search_array(run: RunId, query: ArrayQuery, modality: Modality = "target", k: Count = 10) -> Answer:
+    @router.post("/runs/{run}/search/array", openapi_extra=json_body(ArrayQuery))
+    async def search_array(run: RunId, request: Request, modality: Modality = "target", k: Count = 10) -> Answer:
         """The same about an array."""
-        student = service.student(run)
-        item = _as_item(query, student, modality)
-        return await _bounded(service, lambda: service.ask(student, item, modality, k))
+        student, body = service.student(run), await json_of(request)
 
-    @router.post("/runs/{run}/search/vector")
-    async def search_vector(run: RunId, query: VectorQuery, modality: Modality = "target", k: Count = 10) -> Answer:
+        def work(deadline: Deadline) -> Answer:
+            item = as_item(parsed(ArrayQuery, body), student, modality)
+            return service.ask(student, item, modality, k, deadline)
+
+        return await _bounded(service, work)
+
+    @router.post("/runs/{run}/search/vector", openapi_extra=json_body(VectorQuery))
+    async def search_vector(run: RunId, request: Request, modality: Modality = "target", k: Count = 10) -> Answer:
         """The same about an embedding; modality says what it is of."""
-        student, vector = service.student(run), np.array(query.embedding, dtype=np.float64)
-        return await _bounded(service, lambda: service.ask_vector(student, vector, modality, k))
+        student, body = service.student(run), await json_of(request)
+
+        def work(deadline: Deadline) -> Answer:
+            vector = np.array(parsed(VectorQuery, body).embedding, dtype=np.float64)
+            return service.ask_vector(student, vector, modality, k, deadline)
+
+        return await _bounded(service, work)
 
     @router.get("/runs/{run}/map", response_class=Response, responses={200: {"content": {"image/webp": {}}}})
-    async def map_picture(run: RunId) -> Response:
+    async def map_picture(run: RunId, version: Version = None) -> Response:
         """The map of the source items as a WebP picture; `place` of an answer is a place on it."""
         student = service.student(run)
-        return Response(await _bounded(service, student.map.picture), media_type="image/webp", headers=_DAY)
+        drawn = await _bounded(service, lambda _: student.map.picture())
+        return _content(drawn, "image/webp", _kept(student, version))
 
     @router.get("/runs/{run}/{side}/{position}/picture", response_class=Response,
                 responses={200: {"content": {"image/webp": {}}}})  # fmt: skip
-    async def picture(run: RunId, side: Side, position: int) -> Response:
-        """A small picture of an item."""
-        gallery = _gallery(service.student(run), side, position)
-        drawn = await _bounded(service, lambda: gallery.picture(position), counted=False)
-        return _content(drawn, "image/webp")
+    async def picture(run: RunId, side: Side, position: int, version: Version = None) -> Response:
+        """A small picture of an item that is searched."""
+        student = service.student(run)
+        return await _picture(service, student, student.shelf(side).gallery, position, version)
+
+    @router.get("/runs/{run}/own/{side}/{position}/picture", response_class=Response,
+                responses={200: {"content": {"image/webp": {}}}})  # fmt: skip
+    async def own_picture(run: RunId, side: Side, position: int, version: Version = None) -> Response:
+        """The same of one of the run's own items, where a gallery is searched instead."""
+        student = service.student(run)
+        return await _picture(service, student, student.own[side].gallery, position, version)
 
     @router.get("/runs/{run}/{side}/{position}/sound", response_class=Response,
                 responses={200: {"content": {"audio/ogg": {}}}})  # fmt: skip
-    async def sound(run: RunId, side: Side, position: int) -> Response:
-        """An item as it is heard, for sounds."""
-        gallery = _gallery(service.student(run), side, position)
-        return _content(await _bounded(service, lambda: gallery.sound(position), counted=False), "audio/ogg")
+    async def sound(run: RunId, side: Side, position: int, version: Version = None) -> Response:
+        """An item that is searched as it is heard, for sounds."""
+        student = service.student(run)
+        return await _sound(service, student, student.shelf(side).gallery, position, version)
+
+    @router.get("/runs/{run}/own/{side}/{position}/sound", response_class=Response,
+                responses={200: {"content": {"audio/ogg": {}}}})  # fmt: skip
+    async def own_sound(run: RunId, side: Side, position: int, version: Version = None) -> Response:
+        """The same of one of the run's own items, where a gallery is searched instead."""
+        student = service.student(run)
+        return await _sound(service, student, student.own[side].gallery, position, version)
 
     @app.get("/api/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
@@ -166,6 +193,7 @@ def make_api(service: Service) -> FastAPI:
 
     app.include_router(router)
     handle_errors(app)
+    describe_bodies(app)
     return app
 
 
@@ -178,67 +206,60 @@ def _described(student: Student) -> Run:
     )  # fmt: skip
 
 
-async def _item(upload: UploadFile) -> MemoryItem:
-    content = await upload.read()
-    if not content:
-        raise RefusedError("The file is empty.", status=400, where=safe_name(upload.filename), received="0 bytes")
-    return MemoryItem(safe_name(upload.filename), content)
-
-
-def _as_item(query: ArrayQuery, student: Student, side: Side) -> MemoryItem:
-    """An array as the NPY file that would hold it, so that it passes the same checks."""
-
-    pictures = student.modality(side).modality in ("image", "sketch", "video")
-    dtype = np.dtype(query.dtype or ("uint8" if pictures else "float32"))
-    try:
-        values = np.array(query.array, dtype=np.float64)
-    except (ValueError, TypeError) as error:
-        raise RefusedError(
-            "The array is no regular array of numbers.", status=400, where="array", received=error
-        ) from error
-    if dtype.kind == "u" and (not np.isfinite(values).all() or values.min(initial=0) < 0
-                              or values.max(initial=0) > np.iinfo(dtype).max):  # fmt: skip
-        raise RefusedError(
-            "The array has values out of range.", status=400, where="array",
-            expected=f"0 to {np.iinfo(dtype).max}, as dtype is {dtype}",
-        )  # fmt: skip
-    stream = io.BytesIO()
-    np.save(stream, values.astype(dtype), allow_pickle=False)
-    return MemoryItem("array.npy", stream.getvalue())
-
-
 def _embeddings(student: Student, side: Side, vectors: Any) -> Embeddings:
     return Embeddings(run=student.id, modality=side, width=student.model.width, embeddings=vectors.tolist())
 
 
-def _gallery(student: Student, side: Side, position: int) -> Any:
-    gallery = student.shelf(side).gallery
-    if not 0 <= position < len(gallery):
+async def _picture(service: Service, student: Student, items: Gallery, position: int, version: str | None) -> Response:
+    headers = _kept(student, version)
+    _require(items, position)
+    drawn = await _bounded(service, lambda _: items.picture(position), counted=False)
+    return _content(drawn, "image/webp", headers)
+
+
+async def _sound(service: Service, student: Student, items: Gallery, position: int, version: str | None) -> Response:
+    headers = _kept(student, version)
+    _require(items, position)
+    return _content(await _bounded(service, lambda _: items.sound(position), counted=False), "audio/ogg", headers)
+
+
+def _kept(student: Student, version: str | None) -> dict[str, str]:
+    """Whether a browser may keep what is at an address: only where the address says of which start it is."""
+    if version is None:
+        return _ANEW
+    if version != student.version:
         raise RefusedError(
-            "There is no such item.", status=404, where=f"{side} {position}", expected=f"0 to {len(gallery) - 1}"
+            "The address is from before the server was started anew.", status=404, where="v",
+            expected=student.version, received=version[:80], fix="ask again: an answer has the addresses of today",
+        )  # fmt: skip
+    return _DAY
+
+
+def _require(items: Gallery, position: int) -> None:
+    if not 0 <= position < len(items):
+        raise RefusedError(
+            "There is no such item.", status=404, where=f"{items.side} {position}", expected=f"0 to {len(items) - 1}"
         )
-    return gallery
 
 
-def _content(content: bytes | None, kind: str) -> Response:
+def _content(content: bytes | None, kind: str, headers: dict[str, str]) -> Response:
     if content is None:
         raise RefusedError("The item has none.", status=404, expected=kind)
-    return Response(content, media_type=kind, headers=_DAY)
+    return Response(content, media_type=kind, headers=headers)
 
 
-async def _bounded(service: Service, work: Callable[[], T], counted: bool = True) -> T:
-    """Work in a thread, with a limit on how long it is waited for and on how much of it there may be."""
+async def _bounded(service: Service, work: Callable[[Deadline], T], counted: bool = True) -> T:
+    """Work in a thread, with a limit on how long it may take and on how much of it there may be."""
+    deadline = Deadline(service.limits.request_seconds)
 
     def admitted() -> T:
         if not counted:
-            return work()
+            return work(deadline)
         with service.admit():
-            return work()
+            return work(deadline)
 
     try:
         with anyio.fail_after(service.limits.request_seconds):
             return await anyio.to_thread.run_sync(admitted, abandon_on_cancel=True)
     except TimeoutError:
-        raise RefusedError(
-            "The request takes too long.", status=504, expected=f"at most {service.limits.request_seconds:g} s"
-        ) from None  # fmt: skip
+        raise deadline.refusal from None

@@ -34,13 +34,16 @@ class Calibration:
         rate: how many of them were right.
         informative: whether scores told right from wrong on cases that were left out of the fit; if not, the
             probability is the rate whatever the scores are.
-        error: mean distance between probability and frequency on left-out cases, in fifths of equal size.
+        error: of a curve, the mean distance between probability and frequency on left-out cases, in fifths of equal
+            size; None of the plain rate, of which nothing of the kind can be measured.
+        one_sided: whether nearly all cases were right, or nearly all wrong, so that no curve was tried.
     """
 
     cases: int
     rate: float
     informative: bool
-    error: float
+    error: float | None
+    one_sided: bool = False
     _curve: tuple[Floats, float] | None = field(repr=False, default=None)
 
     def probability(self, features: Floats) -> float:
@@ -72,7 +75,7 @@ def calibrate(features: Floats, right: NDArray[np.bool_], groups: Ints) -> Calib
         return None
     rate = float((right.sum() + 1) / (count + 2))  # Laplace's, so that 0 and 1 are never promised
     if min(right.sum(), count - right.sum()) < _FEWEST_OF_A_KIND:
-        return Calibration(count, rate, informative=False, error=0.0)
+        return Calibration(count, rate, informative=False, error=None, one_sided=True)
     fitted, plain = np.empty(count), np.empty(count)
     for learn, test in GroupKFold(_FOLDS).split(features, right, groups):
         plain[test] = right[learn].mean()
@@ -81,9 +84,10 @@ def calibrate(features: Floats, right: NDArray[np.bool_], groups: Ints) -> Calib
             continue
         weights, bias = _curve(features[learn], right[learn])
         fitted[test] = expit(features[test] @ weights + bias)
-    informative = bool(np.mean((fitted - right) ** 2) < np.mean((plain - right) ** 2))
-    error = _calibration_error(fitted if informative else plain, right)
-    return Calibration(count, rate, informative, error, _curve(features, right) if informative else None)
+    if not np.mean((fitted - right) ** 2) < np.mean((plain - right) ** 2):
+        return Calibration(count, rate, informative=False, error=None)
+    error = _calibration_error(fitted, right)
+    return Calibration(count, rate, informative=True, error=error, _curve=_curve(features, right))
 
 
 def _curve(features: Floats, right: NDArray[np.bool_]) -> tuple[Floats, float]:

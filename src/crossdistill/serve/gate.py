@@ -9,9 +9,10 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import ExitStack
 from typing import Any
 
-from crossdistill.serve.limits import Limits, RefusedError
+from crossdistill.serve.limits import MIB, Admission, Limits, RefusedError
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,6 +26,8 @@ _GET = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/(?:assets|static)/[\w./@-]+"
     r"|/gradio_api/(?:queue/data|startup-events|heartbeat/\w+)|/(?:api|page)(?:/[\w.~%-]+)*"
 )
+_JSON = re.compile(r"/api/v1/runs/[\w.-]+/(?:embed/array|search/array|search/vector)")
+_PAGE_BYTES = MIB // 4  # of what the page sends to Gradio: words and numbers. They are read here and by Gradio.
 _POST = re.compile(r"/gradio_api/(?:queue/join|reset|cancel)/?|/api/v1/runs/[\w.-]+/[\w/]+|/page/queries")
 
 _HEADERS = [
@@ -52,6 +55,7 @@ class Gate:
 
     def __init__(self, app: App, limits: Limits, port: int) -> None:
         self.app, self.limits = app, limits
+        self._posts = Admission(limits.waiting)  # whose bodies are in memory
         names = ("127.0.0.1", "localhost", "[::1]")
         self.hosts = {f"{name}:{port}" for name in names} | (set(names) if port == 80 else set())
         self.origins = {f"http://{host}" for host in self.hosts}
@@ -64,12 +68,19 @@ class Gate:
         if scope["type"] != "http":
             await _close(scope, receive, send)
             return
+        held = ExitStack()
         try:
-            self._check(scope)
+            most = self._check(scope)
+            if scope["method"] == "POST":
+                held.enter_context(self._posts.enter())
         except RefusedError as refusal:
             await tell(send, refusal)
             return
-        body = _Body(receive, _guarded(send), self.limits, _refuse_paths if _joins(scope) else None)
+        with held:
+            await self._pass(scope, receive, send, most)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, most: int) -> None:
+        body = _Body(receive, _guarded(send), self.limits, most, _refuse_paths if _joins(scope) else None)
         try:
             await self.app(scope, body.receive, body.send)
         except Exception:  # the refusal, in whatever the app wrapped it
@@ -78,7 +89,8 @@ class Gate:
         if body.refusal is not None and not body.started:
             await tell(send, body.refusal)
 
-    def _check(self, scope: Scope) -> None:
+    def _check(self, scope: Scope) -> int:
+        """Refuses a request by its header; returns how many bytes its body may have."""
         headers = [(name.lower(), value.decode("latin-1").lower()) for name, value in scope["headers"]]
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or hosts[0] not in self.hosts:
@@ -101,15 +113,20 @@ class Gate:
                 expected="POST" if post else "GET", received=method,
             )  # fmt: skip
         length = next((value for name, value in headers if name == b"content-length"), "0")
-        if length.isdigit() and int(length) > self.limits.upload_bytes:
-            raise _too_large(self.limits, f"{int(length):,} bytes")
+        limit = self.limits.json_bytes if _JSON.fullmatch(path) else _PAGE_BYTES if _joins(scope) else None
+        most = min(self.limits.upload_bytes, limit or self.limits.upload_bytes)
+        if length.isdigit() and int(length) > most:
+            raise _too_large(most, f"{int(length):,} bytes")
+        return most
 
 
 class _Body:
     """Counts what comes in, whatever the headers say; what is too much, or comes too slowly, ends the request."""
 
-    def __init__(self, receive: Receive, send: Send, limits: Limits, check: Callable[[bytes], None] | None) -> None:
-        self._receive, self._send, self._limits, self._check = receive, send, limits, check
+    def __init__(
+        self, receive: Receive, send: Send, limits: Limits, most: int, check: Callable[[bytes], None] | None
+    ) -> None:
+        self._receive, self._send, self._limits, self._most, self._check = receive, send, limits, most, check
         self._count, self._done, self._whole = 0, False, bytearray()
         self._until = asyncio.get_running_loop().time() + limits.body_seconds
         self.refusal: RefusedError | None = None
@@ -146,8 +163,8 @@ class _Body:
         if message["type"] == "http.request":
             self._count += len(message.get("body", b""))
             self._done = not message.get("more_body", False)
-            if self._count > self._limits.upload_bytes:
-                raise self._refused(_too_large(self._limits, "more"))
+            if self._count > self._most:
+                raise self._refused(_too_large(self._most, "more"))
         return message
 
     def _refused(self, refusal: RefusedError) -> RefusedError:
@@ -203,10 +220,10 @@ async def _close(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": 1008})
 
 
-def _too_large(limits: Limits, received: str) -> RefusedError:
+def _too_large(most: int, received: str) -> RefusedError:
     return RefusedError(
-        "The request is too large.", status=413, expected=f"at most {limits.upload_bytes:,} bytes", received=received,
-        fix="send a smaller file",
+        "The request is too large.", status=413, expected=f"at most {most:,} bytes", received=received,
+        fix="send a smaller file; an array as an NPY file, which takes more than JSON does",
     )  # fmt: skip
 
 

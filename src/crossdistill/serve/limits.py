@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import re
 import threading
-import warnings
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from PIL import Image as Pillow
-
 from crossdistill.errors import CrossDistillError
-from crossdistill.item import Item
-from crossdistill.modalities import Modality
 
 MIB = 1 << 20
 _LONGEST_NAME = 80
-_SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64")
 
 
 class RefusedError(CrossDistillError):
@@ -52,6 +47,8 @@ class Limits:
 
     Attributes:
         upload_bytes: of a request's body.
+        json_bytes: of a body in JSON, which takes far more time and memory than a file of the same length.
+        header_seconds: until a connection has sent the header of a request.
         body_seconds: until all of a body has come.
         pixels: of a picture or raster, by its header, before anything is decoded.
         sound_seconds: of a sound, by its header.
@@ -59,7 +56,7 @@ class Limits:
         decode_bytes: of memory that reading one item may take (on Linux).
         decoders: processes that read items.
         request_seconds: for all of a request's work.
-        waiting: requests at work or waiting for it; more are refused at once.
+        waiting: requests at work or waiting for it, and bodies that are read; more are refused at once.
         connections: open at a time.
         results: items of one answer.
         files: of one request.
@@ -69,6 +66,8 @@ class Limits:
     """
 
     upload_bytes: int = 16 * MIB
+    json_bytes: int = 2 * MIB
+    header_seconds: float = 15.0
     body_seconds: float = 30.0
     pixels: int = 25_000_000
     sound_seconds: float = 300.0
@@ -86,6 +85,30 @@ class Limits:
 
 
 LIMITS = Limits()
+
+
+class Deadline:
+    """The moment at which a request's work ends, whoever does it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+
+    @property
+    def refusal(self) -> RefusedError:
+        """What is said after it."""
+        return RefusedError("The request takes too long.", status=504, expected=f"at most {self._seconds:g} s")
+
+    def left(self) -> float:
+        """Seconds, above 0.
+
+        Raises:
+            RefusedError: it has passed (504).
+        """
+        found = self._until - time.monotonic()
+        if found <= 0:
+            raise self.refusal
+        return found
 
 
 class Admission:
@@ -122,51 +145,3 @@ def safe_name(name: str | None) -> str:
     last = PurePosixPath((name or "").replace("\\", "/")).name
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", last).strip(" .")
     return plain[-_LONGEST_NAME:].lstrip(" .") or "item"
-
-
-def check_header(item: Item, modality: Modality, limits: Limits) -> None:
-    """Refuses what its header says is too large, before any of it is decoded.
-
-    Files whose header nobody here reads are left to the modality's reader, which has limits of its own, and to the
-    limits of time and memory.
-
-    Raises:
-        RefusedError: too many pixels, or too long (413).
-    """
-    if item.suffix.lower() in _SOUNDS or modality.modality == "audio":
-        _check_sound(item, limits)
-    elif item.suffix.lower() not in (".npy", ".npz", ".json", ".ndjson", ".csv", ".svg", ".exr"):
-        _check_picture(item, limits)
-
-
-def _check_picture(item: Item, limits: Limits) -> None:
-    try:
-        with warnings.catch_warnings(action="ignore"), item.open("rb") as stream, Pillow.open(stream) as opened:
-            count, received = opened.width * opened.height, f"{opened.width} x {opened.height}"
-    except Pillow.DecompressionBombError:
-        count, received = limits.pixels + 1, "far more"
-    except (OSError, SyntaxError, ValueError, EOFError):
-        return  # no picture, or a damaged one: the modality's reader says so
-    if count > limits.pixels:
-        raise RefusedError(
-            "A picture has too many pixels.", status=413, where=item, expected=f"at most {limits.pixels:,} pixels",
-            received=received, fix="send a smaller picture",
-        )  # fmt: skip
-
-
-def _check_sound(item: Item, limits: Limits) -> None:
-    try:
-        import soundfile
-    except ImportError:
-        return
-    try:
-        with item.open("rb") as stream, soundfile.SoundFile(stream) as opened:
-            seconds, channels = opened.frames / max(opened.samplerate, 1), opened.channels
-    except (soundfile.SoundFileError, OSError, ValueError, TypeError, RuntimeError):
-        return
-    if seconds > limits.sound_seconds or channels > 8:
-        raise RefusedError(
-            "A sound is too long.", status=413, where=item,
-            expected=f"at most {limits.sound_seconds:g} seconds and 8 channels",
-            received=f"{seconds:,.0f} seconds, {channels} channels", fix="send the part of it that matters",
-        )  # fmt: skip

@@ -17,9 +17,9 @@ from crossdistill.errors import CrossDistillError
 from crossdistill.item import MemoryItem
 from crossdistill.pairs import Side
 from crossdistill.report.render import templates
-from crossdistill.serve.answer import Answer, address
+from crossdistill.serve.answer import Answer, map_address
 from crossdistill.serve.certainty import percent
-from crossdistill.serve.limits import RefusedError, safe_name
+from crossdistill.serve.limits import Deadline, RefusedError, safe_name
 from crossdistill.serve.service import Service
 from crossdistill.serve.setup import setup_of
 from crossdistill.serve.student import SIDES, Student, other
@@ -63,7 +63,8 @@ class Page:
             item = self._item(self.service.student(run), _query(value))
         except CrossDistillError as error:
             return self._shown([_column(chosen[0], side, problem=error)])
-        return self._shown([self._column(student, item, side, int(k)) for student in chosen])
+        deadline = self.service.deadline()  # of all of them together
+        return self._shown([self._column(student, item, side, int(k), deadline) for student in chosen])
 
     def turn(self, value: str | None, run: str, others: list[str], side: Side, k: float) -> tuple[Any, ...]:
         """Another run, or the other modality: what is asked stays where it is of the same modality."""
@@ -105,14 +106,22 @@ class Page:
         item = entries[position].item if 0 <= position < len(entries) else None
         if item is None:
             raise RefusedError("There is no such item.", status=404)
-        return MemoryItem(safe_name(item.name), item.read_bytes())
+        try:
+            return MemoryItem(safe_name(item.name), item.read_bytes())
+        except OSError as error:
+            raise RefusedError(
+                "The item cannot be read any more.", status=404, where=item, received=error.strerror,
+                fix="try another one, or put it back where it was",
+            ) from error  # fmt: skip
 
-    def _column(self, student: Student, item: MemoryItem | None, side: Side, k: int) -> Column:
+    def _column(
+        self, student: Student, item: MemoryItem | None, side: Side, k: int, deadline: Deadline
+    ) -> Column:  # fmt: skip
         if item is None:
             return _column(student, side)
         try:
             with self.service.admit():
-                answer, seen = self.service.look(student, item, side, k)
+                answer, seen = self.service.look(student, item, side, k, deadline)
         except CrossDistillError as error:
             return _column(student, side, problem=error)
         picture = f"data:image/webp;base64,{base64.b64encode(seen).decode()}"
@@ -227,10 +236,7 @@ def sides_of(student: Student) -> list[tuple[str, str]]:
 
 
 def _column(student: Student, side: Side, **shown: Any) -> Column:
-    return Column(
-        student, across=other(side), own=side, mapped=len(student.map),
-        map=f"{address(student, student.sources, 0, '').split('/source/')[0]}/map", **shown,
-    )  # fmt: skip
+    return Column(student, across=other(side), own=side, mapped=len(student.map), map=map_address(student), **shown)
 
 
 def _query(value: str | None) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 
 _MOST = 240  # items on the map
 _FEWEST = 8
+_DIGITS = 4  # of a vector's values, by which it is told from others
 _SIDE = 1280  # pixels
 _TILE = 56
 _STEPS = 120  # of pushing pictures apart
@@ -91,8 +92,11 @@ class Map:
 
 
 def _places(vectors: Vectors, seed: int) -> Floats:
-    """Places of vectors in the unit square, with a margin for pictures, ``(n, 2)``; empty for too few."""
-    if len(vectors) < _FEWEST:
+    """Places of vectors in the unit square, with a margin for pictures, ``(n, 2)``; empty for too few.
+
+    Equal ones count once, also those that differ by rounding: t-SNE of what has no extent never ends well.
+    """
+    if len(np.unique(vectors.round(_DIGITS), axis=0)) < _FEWEST:
         return np.empty((0, 2))
     with threadpool_limits(limits=1):  # the order of parallel sums would change the last digits
         found = TSNE(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -32,9 +33,18 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         413: "The body, the picture or the sound is too large.",
         415: "The body is of another type than the address takes.",
         503: "Too many requests are at work; ask again in a second.",
+        500: "A fault of the server, which its output tells.",
         504: "The request took too long.",
     }.items()
 }
+
+
+def wrong(error: Mapping[str, Any]) -> RefusedError:
+    """The refusal of a value, from what pydantic says of it."""
+    return RefusedError(
+        "A parameter is wrong.", status=400, where=".".join(str(part) for part in error["loc"]) or "body",
+        expected=error["msg"], received=repr(error.get("input"))[:80], fix="see /api/docs",
+    )  # fmt: skip
 
 
 def handle_errors(app: FastAPI) -> None:
@@ -50,17 +60,22 @@ def handle_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         wanted = "application/json" if request.url.path.endswith(("/array", "/vector")) else "multipart/form-data"
         if request.method == "POST" and kind != wanted:
             told = Problem(problem="The body is of another type.", expected=wanted, received=kind or "no type")
             return JSONResponse(told.model_dump(exclude_none=True), 415)
+        refusal = wrong(first)
+        return JSONResponse({"problem": refusal.problem, **refusal.details}, refusal.status)
+
+    # It answers; Starlette then has the exception logged.
+    @app.exception_handler(Exception)
+    async def fault(request: Request, error: Exception) -> JSONResponse:
         told = Problem(
-            problem="A parameter is wrong.", where=where, expected=str(first["msg"]), fix="see /api/docs",
-            received=repr(first.get("input"))[:80],
+            problem="The server has a fault.", received=type(error).__name__,
+            fix="look at the server's output; please report what it says",
         )  # fmt: skip
-        return JSONResponse(told.model_dump(exclude_none=True), 400)
+        return JSONResponse(told.model_dump(exclude_none=True), 500)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

@@ -15,9 +15,11 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
+from starlette.formparsers import MultiPartParser
 
 from crossdistill.errors import ConfigError
 from crossdistill.serve.api import make_api
+from crossdistill.serve.connections import impatient
 from crossdistill.serve.gate import App, Gate
 from crossdistill.serve.limits import LIMITS, Limits
 from crossdistill.serve.page import add_page
@@ -54,6 +56,7 @@ def serve(
                 make_app(service, number), log_level="error", access_log=False, lifespan="on", server_header=False,
                 date_header=False, timeout_graceful_shutdown=_PATIENCE, limit_concurrency=limits.connections,
                 timeout_keep_alive=15, h11_max_incomplete_event_size=32_768, ws="none", proxy_headers=False,
+                http=impatient(limits.header_seconds),
             )  # fmt: skip
             threading.Thread(target=_draw_maps, args=(service,), daemon=True).start()
             with _calm_signals():
@@ -70,6 +73,8 @@ def _draw_maps(service: Service) -> None:
 
 def make_app(service: Service, port: int) -> App:
     """Page and API behind the gate, as an ASGI application."""
+    # An upload stays in memory: beyond this size the parser would write it to a disk.
+    MultiPartParser.spool_max_size = max(MultiPartParser.spool_max_size, service.limits.upload_bytes)
     app = make_api(service)
     add_page(app, service)
     return Gate(app, service.limits, port)
@@ -77,7 +82,9 @@ def make_app(service: Service, port: int) -> App:
 
 @contextmanager
 def listening(port: int) -> Iterator[tuple[socket.socket, int]]:
-    """A socket that is bound to a port of the loopback interface, and the port.
+    """A socket that listens at a port of the loopback interface, and the port.
+
+    Whoever connects before the server runs waits for it.
 
     Raises:
         ConfigError: it is taken, or this user may not have it.
@@ -87,6 +94,7 @@ def listening(port: int) -> Iterator[tuple[socket.socket, int]]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((HOST, port))
+            listener.listen()  # two that do not could both have the port
         except OSError as error:
             taken = error.errno == errno.EADDRINUSE
             raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,13 +24,14 @@ from crossdistill.serve.banked import banked
 from crossdistill.serve.certainty import LOOKED_AT, Familiarity, PartnerCertainty
 from crossdistill.serve.gallery import Gallery, Shelf, own_gallery, shelved
 from crossdistill.serve.labels import Labelled, Labeller, make_labeller
-from crossdistill.serve.opening import open_gallery
+from crossdistill.serve.opening import check_gallery, open_gallery
 from crossdistill.serve.place import Map
 
 SIDES: tuple[Side, Side] = ("source", "target")
 _HELD_OUT: tuple[Split, ...] = ("val", "test")
 _MOST_HELD_OUT = 2000  # queries that calibration looks at
 _EXAMPLES = 12
+_VALUES = 1 << 24  # similarities in memory at a time
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,6 +52,8 @@ class Student:
         trained: whether each of the own items was trained on, ``(N,)``.
         map: of the source items.
         examples: positions of some test items of each modality.
+        version: of the addresses of its pictures and sounds, another one at each start: browsers keep what they have
+            seen, and another gallery may stand behind the same number.
     """
 
     id: str
@@ -65,6 +69,7 @@ class Student:
     trained: dict[Side, np.ndarray[tuple[int], np.dtype[np.bool_]]]
     map: Map
     examples: dict[Side, list[int]] = field(default_factory=dict)
+    version: str = field(default_factory=lambda: secrets.token_hex(6))
 
     def modality(self, side: Side) -> Modality:
         """How items of a side are read."""
@@ -84,10 +89,13 @@ def load_students(runs: Sequence[Path], gallery: Path | None, device: str) -> li
     """All students of some runs, the main one of each run first, with everything that is found embedded.
 
     Raises:
-        RunFolderError: a folder is no finished run, or keeps no copy of its teacher.
-        PairsError: items of a run, or of the gallery, cannot be read.
-        ConfigError: an index belongs to another teacher.
+        RunFolderError: a folder is no finished run, or keeps no copy of its teacher, or an index is of another
+            teacher.
+        PairsError: items of a run, or of the gallery, cannot be read, or the gallery is none.
+        ConfigError: an index holds target items.
     """
+    if gallery is not None:
+        check_gallery(gallery)
     found: list[Student] = []
     for root in runs:
         found.extend(_students(root, gallery, device, {student.id for student in found}))
@@ -184,7 +192,10 @@ def _partners(run: _Run, own: dict[Side, Shelf], side: Side, seed: int) -> Partn
     queries, shelf = own[side].vectors[run.places(rows, side)], own[other(side)]
     partner = run.places(rows, other(side))
     _, similarity = shelf.nearest(queries, LOOKED_AT)
-    found = ranks(queries, shelf.vectors, partner, np.arange(len(shelf.vectors)))
+    everything = np.arange(len(shelf.vectors))
+    found = np.concatenate([
+        ranks(queries[part], shelf.vectors, partner[part], everything) for part in _parts(len(rows), len(everything))
+    ])  # fmt: skip
     return PartnerCertainty(similarity, found, run.groups(rows))
 
 
@@ -194,7 +205,16 @@ def _familiarity(run: _Run, vectors: Vectors, side: Side, seed: int) -> Familiar
     held = np.random.default_rng(seed).permutation(held)[:_MOST_HELD_OUT]
     if len(train) == 0 or len(held) == 0:
         return Familiarity(np.empty(0, dtype=np.float32))
-    return Familiarity((vectors[held] @ vectors[train].T).max(axis=1))
+    known = vectors[train]
+    return Familiarity(
+        np.concatenate([(vectors[held[part]] @ known.T).max(axis=1) for part in _parts(len(held), len(train))])
+    )
+
+
+def _parts(queries: int, items: int) -> list[slice]:
+    """Queries in parts, each of which is compared with all items in bounded memory."""
+    step = max(1, _VALUES // max(items, 1))
+    return [slice(start, start + step) for start in range(0, queries, step)]
 
 
 def _trained(run: _Run, shelf: Shelf, side: Side) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
