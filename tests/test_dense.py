@@ -88,8 +88,8 @@ def test_the_centre_is_the_mean_of_all_cells() -> None:
     maps = maps_of(5, (3, 2), 4)
     assert maps.centre is not None
     np.testing.assert_allclose(maps.centre, maps.cells.numpy().reshape(-1, 4).mean(axis=0), atol=1e-6)
-    assert torch.equal(maps.at(torch.tensor([3]), torch.zeros(1, 1, 2)),
-                       TeacherMaps(maps.cells, maps.item, None).at(torch.tensor([3]), torch.zeros(1, 1, 2)) - maps.centre)  # fmt: skip
+    middle = torch.tensor([3]), torch.zeros(1, 1, 2)
+    assert torch.equal(maps.at(*middle), TeacherMaps(maps.cells, maps.item, None).at(*middle) - maps.centre)
 
 
 def test_a_cell_of_a_moved_target_is_looked_up_where_it_came_from() -> None:

@@ -14,12 +14,12 @@ from markupsafe import Markup
 
 from crossdistill.errors import RunFolderError
 from crossdistill.files import read_json, write_text
-from crossdistill.report import figures
+from crossdistill.report import figures, segmentation
 from crossdistill.report.table import build_table, format_value, label_of
 
 FORMAT = 2
 _PLAIN = ("target_to_source_r@5", "knn")  # in the table alone
-_TILES = ("target_to_source_r@1", "zero_shot", "linear", "knn", "fine_tune")
+_TILES = ("target_to_source_r@1", "zero_shot", "linear", "knn", "fine_tune", "miou_frozen", "miou_tuned")
 
 
 def write_report(root: Path) -> Path:
@@ -58,7 +58,11 @@ def write_report(root: Path) -> Path:
             full_table=build_table(metrics, headlines=False),
             tiles=_tiles(metrics),
             findings=_findings(metrics),
-            charts=[figure_markup(figures.comparison(metrics, metric)) for metric in _charted(metrics)],
+            charts=[
+                figure_markup(figures.comparison(metrics, metric))
+                for metric in _charted(metrics)
+                if not metric.endswith("_masks")
+            ],
             curves=[
                 figure_markup(figure)
                 for figure in (
@@ -85,6 +89,8 @@ def write_report(root: Path) -> Path:
                 )
                 if figure is not None
             ],
+            segmentation=segmentation.section(metrics),
+            segmentation_curve=None if (drawn := segmentation.curve(metrics)) is None else figure_markup(drawn),
             map=None if (found := figures.embedding_map(metrics["map"])) is None else figure_markup(found),
             picture=lambda name: _picture(root, name),
             sound=lambda name: _picture(root, name),

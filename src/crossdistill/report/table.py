@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ _LABELS = {
     "fine_tune": "all weights trained",
 }
 _HEADLINES = ("target_to_source_r@1", "target_to_source_r@5", "zero_shot", "knn", "linear", "fine_tune")
+
+
+_SEGMENTATION = re.compile(r"(miou|pixel_accuracy)_(frozen|tuned)(?:_(\d+)_masks)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +66,9 @@ def label_of(metric: str) -> str:
     """A metric's name for people."""
     if metric.startswith("linear_") and metric.endswith("_shot"):
         return f"{metric.removeprefix('linear_').removesuffix('_shot')}-shot"
+    if (match := _SEGMENTATION.fullmatch(metric)) is not None:
+        number = "" if match[3] is None else f", {match[3]} masks"
+        return f"{'mIoU' if match[1] == 'miou' else 'pixels'} {match[2]}{number}"
     return _LABELS.get(metric, metric)
 
 
@@ -72,6 +79,9 @@ def format_value(metric: str, value: float) -> str:
 
 def _order(metric: str) -> tuple[int, int]:
     names = list(_LABELS)
+    if (match := _SEGMENTATION.fullmatch(metric)) is not None:
+        place = 2 * (match[1] != "miou") + (match[2] != "frozen")
+        return len(names) + 1 + place, int(match[3] or 1_000_000)
     if metric.startswith("linear_"):
         return names.index("knn"), int(metric.split("_")[1])
     return (names.index(metric), 1_000_000) if metric in names else (len(names), 0)
@@ -87,7 +97,7 @@ def build_table(metrics: dict[str, Any], *, headlines: bool) -> Table:
     found = {name: estimate for outcome in metrics["outcomes"] for name, estimate in outcome["metrics"].items()}
     names = sorted(found, key=_order)
     if headlines:
-        names = [name for name in names if name in _HEADLINES or name.endswith("_shot")]
+        names = [name for name in names if name in _HEADLINES or name.endswith("_shot") or name.startswith("miou_")]
     columns = tuple(Column(metric=name, label=label_of(name), items=found[name]["items"]) for name in names)
     best = {name: _best(metrics, name) for name in names}
     rows = []

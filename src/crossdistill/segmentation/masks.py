@@ -170,8 +170,11 @@ def numbers_in_masks(reader: MaskReader, workers: int = 0) -> dict[int, int]:
     return first
 
 
-def names_beside(item: Item | None) -> Path | None:
-    """``mask_classes.json`` in the folder of a mask, or in the one above; None where there is none."""
-    if not isinstance(item, Path):
-        return None
-    return next((path for folder in item.parents[:2] if (path := folder / "mask_classes.json").is_file()), None)
+def names_beside(pairs: Pairs, rows: Sequence[int]) -> Path | None:
+    """``mask_classes.json`` in a folder of masks, or in the one above; None where there is none."""
+    folders: dict[Path, None] = {}
+    for row in rows:
+        mask = pairs[row].mask
+        if isinstance(mask, Path):
+            folders |= dict.fromkeys(mask.parents[:2])
+    return next((path for folder in folders if (path := folder / "mask_classes.json").is_file()), None)

@@ -31,7 +31,7 @@ def check_masks(
     check_installed(config.head)
     rows = [row for split in ("train", "test") for row in masked_rows(pairs, split)]
     seen = numbers_in_masks(MaskReader(pairs, rows, modality, None, patience), workers)
-    classes = find_classes(config, names_beside(pairs[rows[0]].mask), seen)
+    classes = find_classes(config, names_beside(pairs, rows), seen)
     for number, row in sorted(seen.items()):
         if number not in classes.numbers and number not in classes.ignore:
             raise classes.unknown(number, f"{pairs[row].where}, column mask: {pairs[row].mask}")
