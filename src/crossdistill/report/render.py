@@ -58,11 +58,7 @@ def write_report(root: Path) -> Path:
             full_table=build_table(metrics, headlines=False),
             tiles=_tiles(metrics),
             findings=_findings(metrics),
-            charts=[
-                figure_markup(figures.comparison(metrics, metric))
-                for metric in _charted(metrics)
-                if not metric.endswith("_masks")
-            ],
+            charts=[figure_markup(figures.comparison(metrics, metric)) for metric in _charted(metrics)],
             curves=[
                 figure_markup(figure)
                 for figure in (
@@ -145,9 +141,11 @@ def _findings(metrics: dict[str, Any]) -> list[dict[str, str]]:
     """The paired differences between the main objective and the others, with a plain verdict on each."""
     roles = {outcome["name"]: outcome["role"] for outcome in metrics["outcomes"]}
     changes = {(line["second"], line["metric"]): line["difference"] for line in metrics["comparisons"]}
+    lead = _charted(metrics)
+    few = [name for name in metrics["outcomes"][0]["metrics"] if name.startswith("miou_") and name not in lead]
     found = []
     for name, role in roles.items():
-        for metric in _charted(metrics):
+        for metric in [*lead, *few]:
             if (name, metric) not in changes:
                 continue
             low, value, high = (100 * changes[name, metric][end] for end in ("low", "value", "high"))

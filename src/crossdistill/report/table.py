@@ -97,7 +97,7 @@ def build_table(metrics: dict[str, Any], *, headlines: bool) -> Table:
     found = {name: estimate for outcome in metrics["outcomes"] for name, estimate in outcome["metrics"].items()}
     names = sorted(found, key=_order)
     if headlines:
-        names = [name for name in names if name in _HEADLINES or name.endswith("_shot") or name.startswith("miou_")]
+        names = [name for name in names if name in _HEADLINES or name.endswith("_shot") or _leads(name, names)]
     columns = tuple(Column(metric=name, label=label_of(name), items=found[name]["items"]) for name in names)
     best = {name: _best(metrics, name) for name in names}
     rows = []
@@ -121,6 +121,14 @@ def build_table(metrics: dict[str, Any], *, headlines: bool) -> Table:
             Row(name=outcome["name"], role=outcome["role"], description=outcome["description"], cells=tuple(cells))
         )
     return Table(columns=columns, rows=tuple(rows))
+
+
+def _leads(metric: str, names: list[str]) -> bool:
+    """Whether it is a mean IoU of all masks, or of few where there is none of all."""
+    match = _SEGMENTATION.fullmatch(metric)
+    if match is None or match[1] != "miou":
+        return False
+    return match[3] is None or f"miou_{match[2]}" not in names
 
 
 def _best(metrics: dict[str, Any], metric: str) -> float | None:

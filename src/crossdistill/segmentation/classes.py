@@ -85,8 +85,10 @@ def find_classes(config: SegmentationConfig, names: Path | None, seen: Mapping[i
         origin = "what occurs in the masks"
     table = {number: name for number, name in table.items() if number not in ignore}
     if len(table) < 2:
-        raise ConfigError("There are fewer than two classes in the masks.", where="evaluate.segmentation",
-                          expected="two or more that are not ignored", received=table or f"ignore: {list(ignore)}")  # fmt: skip
+        raise ConfigError(
+            "There are fewer than two classes in the masks.", where="evaluate.segmentation",
+            expected="two or more that are not ignored", received=table or f"ignore: {list(ignore)}",
+        )  # fmt: skip
     if len(table) > MOST_CLASSES:
         raise PairsError(
             "The masks have too many classes.", where=origin, expected=f"at most {MOST_CLASSES}", received=len(table),

@@ -1,7 +1,7 @@
 """The decoders of segmentation-models-pytorch over a backbone that was distilled.
 
-The package takes encoders that speak its interface: ``out_channels``, and maps at strides 1, 2, 4, ... Ours hands on the
-maps that it is given, so that the backbone itself stays outside and is one and the same under every decoder.
+The package takes encoders that speak its interface: ``out_channels``, and maps at strides 1, 2, 4, ... Ours hands on
+the maps that it is given, so that the backbone itself stays outside and is one and the same under every decoder.
 """
 
 from __future__ import annotations
