@@ -41,7 +41,7 @@ def _lines(done: Exported) -> list[str]:
     content, parity = done.manifest, done.parity
     given, made = content["input"], content["output"]
     opset = f" (opset {content['opset']})" if "opset" in content else ""
-    lines = [f"{path.name}: {path.stat().st_size / 1e6:,.2f} MB" for path in done.files]
+    lines = [f"{path.name}: {_size(path.stat().st_size)}" for path in done.files]
     lines[0] += opset
     return [
         *lines,
@@ -53,6 +53,14 @@ def _lines(done: Exported) -> list[str]:
         f"{', '.join(map(str, parity.batches))}: largest difference {parity.difference:.1e} "
         f"(limit {parity.tolerance:g}), lowest cosine {parity.cosine:.7f}",
     ]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.2f} MB" if count >= 1e6 else f"{count / 1e3:,.1f} KB"
+
+
+def _part(some: int, every: int) -> str:
+    return str(some) if some == every else f"{some} of {every}"
 
 
 def _count(number: int, what: str) -> str:
@@ -77,11 +85,12 @@ def _show_int8(found: dict[str, Any]) -> None:
         first, second = (found["milliseconds"][name][size] for name in ("fp32", "int8"))
         verdict = "slower here" if second > first else "faster here"
         table.add_row(f"ms a batch of {size}", f"{first:.2f}", f"{second:.2f}", f"x {second / first:.2f}, {verdict}")
-    first, second = (found["bytes"][name] / 1e6 for name in ("fp32", "int8"))
-    table.add_row("MB", f"{first:.2f}", f"{second:.2f}", f"x {second / first:.2f}")
+    first, second = (found["bytes"][name] for name in ("fp32", "int8"))
+    table.add_row("size", _size(first), _size(second), f"x {second / first:.2f}")
     console.print(table)
-    rows = found["rows"]
-    typer.echo(f"int8 measured on {rows['test']} test rows ({rows['train']} training rows for labels); largest "
-               f"difference {found['difference']:.1e}, lowest cosine {found['cosine']:.5f}")  # fmt: skip
+    rows, every = found["rows"], found["of"]
+    typer.echo(f"int8 measured on {_part(rows['test'], every['test'])} test rows, with "
+               f"{_part(rows['train'], every['train'])} training rows for labels; largest difference "
+               f"{found['difference']:.1e}, lowest cosine {found['cosine']:.5f}")  # fmt: skip
     for name, reason in found["left_out"].items():
         typer.echo(f"not measured: {name}, as {reason}")

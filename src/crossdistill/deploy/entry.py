@@ -86,13 +86,18 @@ class Entry(nn.Module):
         return torch.linspace(0.1, 0.9, int(np.prod(shape))).view(shape)
 
 
+def is_built_in(modality: Modality) -> bool:
+    """Whether it is one of crossdistill's own classes, and not one that somebody derived: that may do anything."""
+    return type(modality).__module__ == f"crossdistill.modalities.{modality.modality}"
+
+
 class DecodedEntry(Entry):
     """Begins where the modality has brought an item to size, length and scale; what is left is the normalisation."""
 
     def __init__(self, modality: Modality, why: str | None = None) -> None:
         super().__init__(modality)
         self.input_name = "decoded"
-        self.compact = modality.decoding and modality.modality in ("image", "sketch", "video")
+        self.compact = is_built_in(modality) and modality.modality in ("image", "sketch", "video")
         self.dtype = torch.uint8 if self.compact else torch.float32
         self.meaning = "an item as crossdistill's modality decodes it: `modality.decode(item)`"
         names = {1: ["values"], 3: ["channels", "height", "width"], 4: ["frames", "channels", "height", "width"]}

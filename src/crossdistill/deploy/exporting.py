@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from numpy.typing import NDArray
+
 from crossdistill.console import say
+from crossdistill.deploy.eight_bits import Measured, add_eight_bits
 from crossdistill.deploy.entries import entry_for
 from crossdistill.deploy.entry import Entry
 from crossdistill.deploy.example import example_for
+from crossdistill.deploy.example_check import check_example
+from crossdistill.deploy.example_readers import reader_for
 from crossdistill.deploy.graph import OPSET, require_onnx, save_onnx, save_program, traced
 from crossdistill.deploy.manifest import FORMAT, MANIFEST, described, listed, versions
-from crossdistill.deploy.network import Deployed
+from crossdistill.deploy.network import Deployed, at_rest
 from crossdistill.deploy.new_folder import new_folder
+from crossdistill.deploy.own import MOST_ITEMS, items_of, pairs_of
 from crossdistill.deploy.parity import Parity, Sample, measure_parity, samples_of
-from crossdistill.deploy.quantised import graph_bytes, latency, loss_of, quantise
 from crossdistill.deploy.runners import module_runner, onnx_runner, program_runner
 from crossdistill.deploy.tensors import from_parts, save_tensors
 from crossdistill.deploy.tensors_example import tensors_example
-from crossdistill.encoders import Encoder, describe_encoder
-from crossdistill.errors import ConfigError, PairsError, RunFolderError, nearest
+from crossdistill.encoders import Encoder, describe_encoder, has_encoder
+from crossdistill.errors import ConfigError, PairsError, nearest
 from crossdistill.files import write_json, write_text
 from crossdistill.item import Item
-from crossdistill.pairs import Pairs, Side, Split
-from crossdistill.pipeline import CrossModalModel, load
-from crossdistill.pipeline.own_pairs import own_pairs
+from crossdistill.pairs import Pairs, Side
+from crossdistill.pipeline import CrossModalModel, load, open_run
 
 Format = Literal["onnx", "torch-export", "safetensors"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 TOLERANCE = 1e-4
 """Largest absolute difference of a component of unit embeddings that is taken unless the user says otherwise."""
-
-_MOST_ITEMS = 64
-_ORDER: tuple[Split, ...] = ("test", "val", "train")
 
 
 @dataclass(frozen=True)
@@ -80,29 +81,30 @@ def export(
         items: what to check it on; by default the run's own, of the test split first.
 
     Raises:
-        ConfigError: an unknown format, modality or input.
+        ConfigError: an unknown format, modality or input, or a tolerance that is none.
         RunFolderError: there is no such encoder, or ``out`` holds something.
         EncoderError: it cannot be exported, or the export does not agree with PyTorch; nothing is left written then.
         PairsError: the run's own pairs cannot be read.
         MissingDependencyError: a package for this format is missing.
     """
-    _check(form, int8)
+    _check(form, int8, tolerance)
     model = run if isinstance(run, CrossModalModel) else load(run, device="cpu")
     side = cast(Side, modality)
     encoder = model.encoder(side)  # refuses an unknown one
-    pairs = _pairs(model) if items is None or int8 else None
-    chosen = _own(pairs, side) if items is None and pairs is not None else list(items or ())
+    pairs = pairs_of(model) if items is None or int8 else None
+    chosen = items_of(pairs, side) if items is None and pairs is not None else list(items or ())
     place = model.folder.student if side == "target" else model.folder.teacher
-    description = describe_encoder(place)
-    about: dict[str, Any] = {"run": model.folder.root.resolve().name, "modality": side}
+    # A model that was made in memory has no folder, and nothing but its weights to tell.
+    provenance = describe_encoder(place)["provenance"] if has_encoder(place) else {}
+    about: dict[str, Any] = {"run": model.folder.root.resolve().name} if model.folder.root.is_dir() else {}
+    about["modality"] = side
     if pairs is not None:
         licence = pairs.licence
         about["data"] = {"name": pairs.name, "licence": None if licence is None else licence.name}
         if licence is not None:
             about["data"] |= {"attribution": licence.attribution, "url": licence.url}
-    other: Side = "source" if side == "target" else "target"
-    measured = _Measured(pairs, side, _at_rest(model.encoder(other)) if model.has(other) else None) if int8 else None
-    return _export(encoder, Path(out), form, chosen, input, tolerance, about, description["provenance"], measured)
+    measured = _measured(model, pairs, side) if int8 and pairs is not None else None
+    return _export(encoder, Path(out), form, chosen, input, tolerance, about, provenance, measured)
 
 
 def export_encoder(
@@ -127,20 +129,11 @@ def export_encoder(
     Raises:
         CrossDistillError: as for :func:`export`.
     """
-    _check(form, int8=False)
+    _check(form, int8=False, tolerance=tolerance)
     return _export(encoder, Path(out), form, list(items), input, tolerance, {}, {}, None)
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """What the loss of 8 bits is measured on."""
-
-    pairs: Pairs | None
-    side: Side
-    other: Encoder | None
-
-
-def _check(form: str, int8: bool) -> None:
+def _check(form: str, int8: bool, tolerance: float) -> None:
     if form not in FORMATS:
         raise ConfigError(
             "Unknown format.", where="--format", expected=", ".join(FORMATS), received=repr(form),
@@ -148,71 +141,52 @@ def _check(form: str, int8: bool) -> None:
         )  # fmt: skip
     if int8 and form != "onnx":
         raise ConfigError("Only graphs of ONNX are quantised.", where="--int8", expected="--format onnx", received=form)
+    if not (math.isfinite(tolerance) and tolerance > 0):
+        raise ConfigError(
+            "A tolerance has to be a number above 0.", where="--tolerance", expected=f"such as {TOLERANCE:g}",
+            received=tolerance,
+        )  # fmt: skip
     if form == "onnx":
         require_onnx()
 
 
-def _pairs(model: CrossModalModel) -> Pairs:
-    """The pairs that a run was made of."""
-    if not model.folder.config.is_file():
-        raise RunFolderError(
-            "A published model has no pairs of its own to be checked on.", where=model.folder.root,
-            fix="name some files of that modality (--items), and leave --int8 out",
-        )  # fmt: skip
-    try:
-        return own_pairs(model.folder)
-    except PairsError as error:
-        raise PairsError(
-            "The run's own pairs cannot be read, on which an export is checked.", where=model.folder.root,
-            received=error.problem, fix="put them back where they were, or name some files of that modality (--items)",
-        ) from error  # fmt: skip
-
-
-def _at_rest(encoder: Encoder) -> Encoder:
-    """A copy to compute with: in float32 on the CPU, whatever the original does meanwhile."""
-    return copy.deepcopy(encoder).to("cpu").float().eval().requires_grad_(False)
-
-
-def _own(pairs: Pairs, side: Side) -> list[Item]:
-    """Items of the run's own pairs, of the test split first."""
-    found: dict[str, Item] = {}
-    for split in _ORDER:
-        for row in pairs.where(split, has=(side,)):
-            item = pairs[row].item(side)
-            if item is not None:
-                found.setdefault(str(item), item)
-            if len(found) == _MOST_ITEMS:
-                return list(found.values())
-    return list(found.values())
+def _measured(model: CrossModalModel, pairs: Pairs, side: Side) -> Measured:
+    other: Side = "source" if side == "target" else "target"
+    _, config = open_run(model.folder.root)
+    return Measured(pairs, side, at_rest(model.encoder(other)) if model.has(other) else None, config.evaluate)
 
 
 def _export(
     encoder: Encoder, out: Path, form: str, items: list[Item], kind: str, tolerance: float, about: dict[str, Any],
-    provenance: dict[str, Any], measured: _Measured | None,
+    provenance: dict[str, Any], measured: Measured | None,
 ) -> Exported:  # fmt: skip
     entry = entry_for(encoder.modality, "decoded" if form == "safetensors" else kind)
     if not items:
         raise PairsError("There is no item to check the export on.", expected="at least one", fix="name some files")
-    encoder = _at_rest(encoder)
+    encoder, items = at_rest(encoder), items[:MOST_ITEMS]
     with new_folder(out) as folder:
-        say(f"checking on {min(len(items), _MOST_ITEMS)} items")
-        samples = samples_of(encoder, entry, items[:_MOST_ITEMS])
+        say(f"checking on {len(items)} items")
+        samples = samples_of(encoder, entry, items)
         manifest = {"format": FORMAT, "kind": form, **about, **described(encoder, entry)}
+        array: Callable[[Item], NDArray[Any]] | None = None
         if form == "safetensors":
             save_tensors(folder, encoder, provenance)
             built = Deployed(entry, from_parts(folder, encoder))
             parity = measure_parity(entry, module_runner(built), samples, tolerance)
             example = tensors_example(encoder)
+            array = entry.array
         else:
             file, parity = _graph(folder, encoder, entry, form, samples, tolerance)
             example = example_for(entry, form, file)
+            array = entry.array if reader_for(entry).arrays else None
             if form == "onnx":
                 manifest["opset"] = OPSET
         manifest["parity"] = parity.to_json()
-        if measured is not None and measured.pairs is not None:
-            manifest["int8"] = _quantised(folder, entry, samples, measured)
+        if measured is not None:
+            manifest["int8"] = add_eight_bits(folder, entry, samples, measured)
         if example is not None:
             write_text(folder / "example.py", example)
+            manifest["example"] = check_example(folder / "example.py", items, samples, array, tolerance)
         manifest["versions"] = versions()
         # The graph or the weights first; data that an ONNX file could not hold comes after it.
         files = sorted(folder.iterdir(), key=lambda path: (path.name.endswith(".data"), -path.stat().st_size))
@@ -234,21 +208,3 @@ def _graph(
     file = "model.pt2"
     save_program(program, folder / file)
     return file, measure_parity(entry, program_runner(folder / file), samples, tolerance)
-
-
-def _quantised(folder: Path, entry: Entry, samples: list[Sample], measured: _Measured) -> dict[str, Any]:
-    say("quantising, and measuring what it loses")
-    whole, small = folder / "model.onnx", folder / "model.int8.onnx"
-    quantise(whole, small)
-    runs = {"fp32": onnx_runner(whole), "int8": onnx_runner(small)}
-    assert measured.pairs is not None
-    found = loss_of(runs, entry, measured.side, measured.pairs, measured.other)
-    arrays = [sample.array for sample in samples]
-    parity = measure_parity(entry, runs["int8"], samples, tolerance=2.0)  # no two unit vectors differ by more
-    return {
-        **found,
-        "difference": parity.difference,
-        "cosine": parity.cosine,
-        "milliseconds": {name: latency(run, entry, arrays) for name, run in runs.items()},
-        "bytes": {"fp32": graph_bytes(whole), "int8": graph_bytes(small)},
-    }

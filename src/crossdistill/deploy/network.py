@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +11,11 @@ from crossdistill.deploy.entry import Entry
 from crossdistill.encoders import Encoder
 
 OUTPUT = "embedding"
+
+
+def at_rest(encoder: Encoder) -> Encoder:
+    """A copy to compute with: in float32 on the CPU, whatever the original does meanwhile."""
+    return copy.deepcopy(encoder).to("cpu").float().eval().requires_grad_(False)
 
 
 class Deployed(nn.Module):

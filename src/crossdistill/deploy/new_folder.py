@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import socket
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,8 @@ from crossdistill.files import storage_errors
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder that takes the place of ``out`` when the block ends well, and is gone otherwise.
 
+    What killed processes left of earlier ones of the same name is removed first.
+
     Raises:
         RunFolderError: ``out`` holds something already.
     """
@@ -27,7 +32,8 @@ def new_folder(out: Path) -> Iterator[Path]:
         )  # fmt: skip
     with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.", suffix=".part"))
+        _remove_leftovers(out)
+        work = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}.{_host()}-{os.getpid()}.", suffix=".part"))
         try:
             yield work
             mask = os.umask(0)  # mkdtemp makes it private; give it the permissions of any new folder
@@ -38,3 +44,29 @@ def new_folder(out: Path) -> Iterator[Path]:
             work.replace(out)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Removes unfinished folders of this name whose process, of this machine, lives no longer."""
+    named = re.compile(rf"\.{re.escape(out.name)}\.{_host()}-(\d+)\.\w+\.part")
+    for path in out.parent.iterdir():
+        found = named.fullmatch(path.name)
+        if found is not None and path.is_dir() and not path.is_symlink() and not _lives(int(found[1])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _host() -> str:
+    """Of this machine, as another one may share the disk: there the number means another process."""
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def _lives(process: int) -> bool:
+    if os.name == "nt":  # where asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True

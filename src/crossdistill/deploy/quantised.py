@@ -15,17 +15,20 @@ from numpy.typing import NDArray
 from crossdistill.console import track
 from crossdistill.deploy.entry import Entry
 from crossdistill.deploy.graph import SCOPES
-from crossdistill.deploy.parity import Runner
+from crossdistill.deploy.parity import Runner, embedded, require_finite
 from crossdistill.encoders import Encoder
 from crossdistill.errors import PairsError
 from crossdistill.evaluation import EvaluateConfig, EvaluationSet, RowVectors, Subject, applicable, measure
 from crossdistill.item import Item
-from crossdistill.pairs import Pair, Pairs, Side
+from crossdistill.pairs import Pair, Pairs, Side, Split
 from crossdistill.pairs.items import content_hash
 
 _MOST = 1000  # test rows, and as many training rows, that are measured
 _BATCH = 32
 _TIMES = 20
+_SPLITS: tuple[Split, ...] = ("train", "test")
+_MEASURED = ("retrieval", "zero_shot", "knn")
+_NOTHING_ELSE: dict[str, Any] = {"shots": [], "controls": []}
 _KINDS = ["Conv", "MatMul", "Gemm"]
 
 
@@ -59,7 +62,9 @@ def quantise(source: Path, target: Path) -> None:
         root.setLevel(level)
 
 
-def loss_of(runs: dict[str, Runner], entry: Entry, side: Side, pairs: Pairs, other: Encoder | None) -> dict[str, Any]:
+def loss_of(
+    runs: dict[str, Runner], entry: Entry, side: Side, pairs: Pairs, other: Encoder | None, evaluate: EvaluateConfig
+) -> dict[str, Any]:
     """What each of several exports of one encoder reaches on a run's own test pairs.
 
     Args:
@@ -68,40 +73,51 @@ def loss_of(runs: dict[str, Runner], entry: Entry, side: Side, pairs: Pairs, oth
         side: which encoder they are.
         pairs: with splits.
         other: the encoder of the other side; None where the run has none: then no modality is compared with another.
+        evaluate: the run's own section: which protocols, and how many neighbours.
 
     Returns:
-        ``results``: for each export ``{metric: {value, low, high, ...}}``; ``rows``: how many rows of each split;
-        ``left_out``: what was not measured, with the reason.
+        ``results``: for each export ``{metric: {value, low, high, ...}}``; ``rows``: how many rows of each split are
+        measured, and ``of`` how many there are; ``left_out``: what was not measured, with the reason.
+
+    Raises:
+        EncoderError: an export, or the other encoder, gives values that are not finite.
     """
     some = _some(pairs)
-    config, left_out = _protocols(some, other is not None)
+    config, left_out = _protocols(some, other is not None, evaluate)
     data = EvaluationSet(some, _identities(some))
     there: Side = "target" if side == "source" else "source"
-    opposite = None if other is None else _by_encoder(some, there, other)
+    across = {"retrieval", "zero_shot"} & set(config.protocols)
+    opposite = _by_encoder(some, there, other) if across and other is not None else None
     results = {}
     for name, run in runs.items():
         own = _by_export(some, side, entry, run, name)
         results[name] = _measured(side, own, opposite, data, config)
-    counts = {split: len(some.where(split)) for split in ("train", "test")}
-    return {"rows": counts, "left_out": left_out, "results": results}
+    counts, every = ({split: len(each.where(split)) for split in _SPLITS} for each in (some, pairs))
+    return {"rows": counts, "of": every, "left_out": left_out, "results": results}
 
 
-def _protocols(pairs: Pairs, across: bool) -> tuple[EvaluateConfig, dict[str, str]]:
-    """What these pairs bear, and the reason for each protocol that they do not."""
+def _protocols(pairs: Pairs, across: bool, evaluate: EvaluateConfig) -> tuple[EvaluateConfig, dict[str, str]]:
+    """Of the run's own protocols those that can be measured here, and the reason for each other one."""
     kept: list[str] = []
     left_out: dict[str, str] = {}
-    for protocol in ("retrieval", "zero_shot", "knn"):
+    for protocol in evaluate.protocols:
+        if protocol not in _MEASURED:
+            left_out[protocol] = "it is not measured on exports"
+            continue
         if protocol != "knn" and not across:
             left_out[protocol] = "the run keeps no copy of its teacher"
             continue
+        if protocol == "knn" and evaluate.representation == "features":
+            left_out[protocol] = "the run measures it on backbone features, which a graph does not give"
+            continue
         try:
-            config, reasons = applicable(pairs, EvaluateConfig.model_validate({"protocols": [protocol]}))
+            config, reasons = applicable(pairs, evaluate.model_copy(update={"protocols": [protocol], **_NOTHING_ELSE}))
         except PairsError as error:
             left_out[protocol] = error.problem.rstrip(".")
             continue
         left_out |= reasons
         kept += config.protocols
-    return EvaluateConfig.model_validate({"protocols": kept, "shots": []}), left_out
+    return evaluate.model_copy(update={"protocols": kept, **_NOTHING_ELSE}), left_out
 
 
 def _measured(
@@ -124,8 +140,8 @@ def _measured(
 def _some(pairs: Pairs) -> Pairs:
     """Test rows and training rows, of many the same random ones every time."""
     rows: list[Pair] = []
-    for number, split in enumerate(("train", "test")):
-        members = pairs.where(cast(Any, split))
+    for number, split in enumerate(_SPLITS):
+        members = pairs.where(split)
         if len(members) > _MOST:
             chosen = np.random.default_rng(number).permutation(len(members))[:_MOST]
             members = tuple(members[index] for index in np.sort(chosen))
@@ -151,19 +167,21 @@ def _by_export(pairs: Pairs, side: Side, entry: Entry, run: Runner, name: str) -
     with track(f"embedding with {name}", len(files)) as task:
         for file in files:  # of any shapes, so one by one: dynamic scales do not depend on the neighbours then
             found.append(run(entry.batch([entry.array(file)])))
+            require_finite(found[-1][0], f"The export ({name})", str(file))
             task.advance()
     vectors = np.concatenate(found)
     return RowVectors(np.array(rows, dtype=np.int64), vectors, vectors)
 
 
 def _by_encoder(pairs: Pairs, side: Side, encoder: Encoder) -> RowVectors:
-    from crossdistill.deploy.parity import embedded
-
     rows, files = _files(pairs, side)
     found: list[NDArray[np.float32]] = []
     with track(f"embedding {side} items", len(files)) as task:
         for start in range(0, len(files), _BATCH):
-            found.append(embedded(encoder, [encoder.modality.decode(file) for file in files[start : start + _BATCH]]))
+            batch = files[start : start + _BATCH]
+            found.append(embedded(encoder, [encoder.modality.decode(file) for file in batch]))
+            for vector, file in zip(found[-1], batch, strict=True):
+                require_finite(vector, f"The encoder of {side} items", str(file))
             task.advance(len(found[-1]))
     vectors = np.concatenate(found)
     return RowVectors(np.array(rows, dtype=np.int64), vectors, vectors)

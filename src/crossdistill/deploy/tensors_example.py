@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from crossdistill.deploy.entry import is_built_in
 from crossdistill.deploy.tensors import BACKBONE, HEAD, is_timm, timm_options
 from crossdistill.encoders import Encoder
+from crossdistill.modalities.image import Image
+from crossdistill.modalities.sketch import Sketch
+from crossdistill.modalities.video import Video
 
-_TIMM = '''"""Finds the nearest decoded items with timm: python example.py QUERY.npy FILE.npy ..."""
+_TIMM = '''"""Finds the nearest decoded items with timm: python example.py QUERY.npy FILE.npy ...
+
+Takes NPY files of decoded items {shape}, {kind}: what "outside" in export.json leads to.
+"""
 
 import sys
 from pathlib import Path
@@ -21,7 +28,16 @@ head = load_file(folder / "{head}")
 mean, std = (torch.tensor(each).view(-1, 1, 1) for each in ({mean}, {std}))
 
 
-def embed(decoded):  # (B, {shape}), what "outside" in export.json leads to
+def read(path):
+    if not path.endswith(".npy"):
+        raise SystemExit(f"{{path}}: this takes NPY files of decoded items, see 'outside' in export.json")
+    decoded = np.load(path)
+    if decoded.shape != {shape} or not ({right}):
+        raise SystemExit(f"{{path}}: this takes decoded items {shape}, {kind}, not {{decoded.dtype}} {{decoded.shape}}")
+    return torch.from_numpy(decoded)
+
+
+def embed(decoded):  # (B, *{shape})
     pictures = (decoded.float(){scale} - mean) / std
     features = {features}
 {steps}
@@ -29,12 +45,16 @@ def embed(decoded):  # (B, {shape}), what "outside" in export.json leads to
 
 
 with torch.no_grad():
-    vectors = torch.cat([embed(torch.from_numpy(np.load(path))[None]) for path in sys.argv[1:]]).numpy()
+    vectors = torch.cat([embed(read(path)[None]) for path in sys.argv[1:]]).numpy()
 for score, path in sorted(zip(vectors[1:] @ vectors[0], sys.argv[2:]), reverse=True)[:10]:
     print(f"{{score:.3f}}  {{path}}")
 '''
 
-_OURS = '''"""Finds the nearest decoded items: python example.py QUERY.npy FILE.npy ...   (pip install crossdistill)"""
+_OURS = '''"""Finds the nearest decoded items: python example.py QUERY.npy FILE.npy ...
+
+Needs crossdistill{needs} (pip install crossdistill).
+Takes NPY files of decoded items {shape}: what `modality.decode(item)` gives.
+"""
 
 import sys
 from pathlib import Path
@@ -50,7 +70,7 @@ with torch.no_grad():
     found = torch.cat([encoder(encoder.modality.normalise(item)) for item in items])
 vectors = torch.nn.functional.normalize(found, dim=1).numpy()
 for score, path in sorted(zip(vectors[1:] @ vectors[0], sys.argv[2:]), reverse=True)[:10]:
-    print(f"{score:.3f}  {path}")
+    print(f"{{score:.3f}}  {{path}}")
 '''
 
 _HEADS = {
@@ -68,15 +88,19 @@ def tensors_example(encoder: Encoder) -> str | None:
     architecture, modality = encoder.architecture, encoder.modality
     if architecture.backbone.startswith("python:") or architecture.head not in _HEADS:
         return None
-    if not is_timm(encoder):
-        return _OURS
+    if not is_timm(encoder) or not is_built_in(modality):
+        # What a modality of somebody's own does to decoded items, its scale among it, is known to its code alone.
+        needs = "" if is_built_in(modality) else f", and the package of the modality {modality.modality}"
+        return _OURS.format(needs=needs, shape=modality.shape)
     defaults = modality.as_defaults()
+    compact = type(modality) in (Image, Sketch, Video)
     clips = len(modality.shape) == 4
     features = f"backbone(pictures.flatten(0, 1)).unflatten(0, (-1, {modality.shape[0]})).mean(dim=1)"
     return _TIMM.format(
         name=architecture.backbone, backbone=BACKBONE, head=HEAD,
         options=", ".join(f"{name}={value!r}" for name, value in timm_options(encoder).items()),
-        mean=list(defaults.mean), std=list(defaults.std), shape=", ".join(map(str, modality.shape)),
-        scale=" / 255" if modality.modality in ("image", "sketch", "video") else "",
+        mean=list(defaults.mean), std=list(defaults.std), shape=modality.shape, scale=" / 255" if compact else "",
+        kind="of 8 bits" if compact else "floating-point numbers",
+        right="decoded.dtype == np.uint8" if compact else 'decoded.dtype.kind == "f"',
         features=features if clips else "backbone(pictures)", steps=_HEADS[architecture.head],
     )  # fmt: skip
