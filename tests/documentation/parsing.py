@@ -31,10 +31,10 @@ STANDS_FOR = {
     "INPUT": "sketches/", "DIR": "made", "FILE.parquet": "made.parquet", "NAME": "dial", "N": "2",
     "PACKAGE": "package", "INDEX": "photos.index", "K": "3", "FORMAT": "onnx", "PORT": "0", "FOLDER": "made",
     "FILE": "made", "META.csv": "meta.csv", "FILE.csv": "meta.csv", "key=value": "train.epochs=1",
-    "evaluate.key=value": "evaluate.shots=[1]", "GALLERY": "photos/",
+    "evaluate.key=value": "evaluate.shots=[1]", "GALLERY": "photos/", "NAMES": "cmcd,l2",
 }  # fmt: skip
 _SETTINGS = {"data build": "keep=0.5"}  # what key=value stands for where it is no setting of a configuration
-_AFTER = {"--tolerance": "1e-3"}  # what a word stands for behind an option, where that is something else
+_AFTER = {"--tolerance": "1e-3", "--controls": "random_student"}  # what a word stands for behind an option, where that is something else
 _ENDS = {"&&", "||", ";", "|", "&", "do", "done", "then", "fi", "(", ")", "{", "}"}
 _PLAIN = {"pairs": "pairs.csv", "out": "runs/any"}  # what a fragment of a configuration is put into
 
@@ -199,13 +199,17 @@ def configuration_called(name: str) -> dict[str, Any] | None:
 
 def check_yaml(text: str) -> bool:
     """Validates a configuration, or a part of one. Returns whether it is one at all."""
+    from crossdistill.compare import CompareConfig
     from crossdistill.pipeline.config import RunConfig, make_config
+    from crossdistill.validation import validated
 
     content = yaml.safe_load(text)
     if not isinstance(content, dict) or not set(content) & set(RunConfig.model_fields):
         return False
     if "pretrain" in content and "teacher" not in content:
         content["teacher"] = {"weights": "pretrain"}
+    if "compare" in content:
+        validated(CompareConfig, content.pop("compare"), "compare")
     make_config({**_PLAIN, **content})
     return True
 

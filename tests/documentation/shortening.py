@@ -24,6 +24,8 @@ def short(content: Mapping[str, Any], command: str = "run") -> list[str]:
     if command != "pretrain":
         found += ["train.epochs=1", "train.batch_size=32", "evaluate.draws=2"]
         found += ["evaluate.fine_tune.epochs=1", "evaluate.supervised.epochs=1"]
+    if "segmentation" in (content.get("evaluate") or {}).get("protocols", ()):
+        found += [f"evaluate.segmentation.{setting}" for setting in ("masks=[4,all]", "epochs=1", "steps=4")]
     if content.get("pretrain") is not None:
         found += ["pretrain.epochs=1", "pretrain.batch_size=32"]
     target = content.get("target") or {}
@@ -41,7 +43,7 @@ def shortened(arguments: list[str]) -> list[str]:
     """The arguments of a command with what makes it short, and the scenario without what it makes anew."""
     command = arguments[0] if arguments else ""
     content: dict[str, Any] = {}
-    if command in ("run", "distill", "pretrain", "bank") and not {"--help", "verify", "info"} & set(arguments):
+    if command in ("run", "distill", "pretrain", "bank", "compare") and not {"--help", "verify", "info"} & set(arguments):
         path = next((Path(word) for word in arguments if word.endswith((".yaml", ".yml"))), None)
         if path is not None and path.is_file():
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -52,6 +54,8 @@ def shortened(arguments: list[str]) -> list[str]:
     else:
         make_room(_outs(arguments))
     more = short(content, command) if content and command in TRAINING else []
+    if command == "compare" and content:
+        more = [*short(content), "--seeds", "1", "--trials", "1"]
     if command == "data" and "dial" in arguments:
         more = ["pairs=120"]
     if command == "bank" and content:

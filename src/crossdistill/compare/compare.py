@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from crossdistill.compare.cell import Result, is_done, read_result
 from crossdistill.compare.config import CompareConfig, MethodConfig
 from crossdistill.compare.findings import Findings, gather
@@ -19,7 +17,7 @@ from crossdistill.console import say
 from crossdistill.errors import ConfigError, PairsError, TrainingError
 from crossdistill.files import write_json
 from crossdistill.pairs import Pairs
-from crossdistill.pipeline.config import RunConfig, make_config
+from crossdistill.pipeline.config import RunConfig, make_config, read_yaml
 from crossdistill.validation import validated
 
 USUAL = ("target_to_source_mrr",)
@@ -47,12 +45,7 @@ def read_comparison(path: Path, overrides: list[str]) -> tuple[RunConfig, Compar
     Raises:
         ConfigError: the file is missing or no YAML, or something in it is wrong.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ConfigError("The configuration is missing.", where=path, expected="a YAML file") from error
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError("The configuration cannot be read.", where=path, received=error) from error
+    content = read_yaml(path)
     section = content.pop("compare", {}) if isinstance(content, dict) else {}
     return make_config(content, overrides, where=str(path)), validated(CompareConfig, section or {}, "compare")
 

@@ -30,6 +30,7 @@ def write_pages(findings: Findings, folder: Path) -> None:
             other_rows=rows_of(findings, [each for each in findings.metrics if each not in metrics]),
             forests=[figure_markup(differences(each, findings.reference)) for each in drawn if each.against],
             ranks=[figure_markup(critical_difference(each)) for each in drawn if len(each.ranks) > 1],
+            select=[label_of(name) for name in findings.select],
             hours=sum(findings.seconds.values()) / 3600,
             settings_text=lambda settings: settings_text(dict(settings)),
             plotly_js=plotly_library(),

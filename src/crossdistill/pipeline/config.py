@@ -116,8 +116,23 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
     Raises:
         ConfigError: the file is missing or no YAML, or something in it is wrong.
     """
+    content = read_yaml(path)
+    if isinstance(content, dict) and "compare" in content:
+        raise ConfigError(
+            "This is the configuration of a comparison, and not of one run.", where=path, received="a section compare",
+            fix="crossdistill compare, or take the section out",
+        )  # fmt: skip
+    return make_config(content, overrides, where=str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        ConfigError: it is missing, or no YAML.
+    """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError) as error:
         raise ConfigError("The configuration is missing.", where=path, expected="a YAML file") from error
     except OSError as error:
@@ -126,7 +141,6 @@ def load_config(path: Path, overrides: list[str] | None = None) -> RunConfig:
         raise ConfigError(
             "The configuration is not valid YAML.", where=path, received=" ".join(str(error).split())
         ) from error
-    return make_config(content, overrides, where=str(path))
 
 
 def make_config(content: Any, overrides: list[str] | None = None, where: str = "configuration") -> RunConfig:
