@@ -34,7 +34,8 @@ STANDS_FOR = {
     "evaluate.key=value": "evaluate.shots=[1]", "GALLERY": "photos/", "NAMES": "cmcd,l2",
 }  # fmt: skip
 _SETTINGS = {"data build": "keep=0.5"}  # what key=value stands for where it is no setting of a configuration
-_AFTER = {"--tolerance": "1e-3", "--controls": "random_student"}  # what a word stands for behind an option, where that is something else
+# What a word stands for behind an option, where that is something else.
+_AFTER = {"--tolerance": "1e-3", "--controls": "random_student"}
 _ENDS = {"&&", "||", ";", "|", "&", "do", "done", "then", "fi", "(", ")", "{", "}"}
 _PLAIN = {"pairs": "pairs.csv", "out": "runs/any"}  # what a fragment of a configuration is put into
 

@@ -43,7 +43,8 @@ def shortened(arguments: list[str]) -> list[str]:
     """The arguments of a command with what makes it short, and the scenario without what it makes anew."""
     command = arguments[0] if arguments else ""
     content: dict[str, Any] = {}
-    if command in ("run", "distill", "pretrain", "bank", "compare") and not {"--help", "verify", "info"} & set(arguments):
+    configured = command in (*TRAINING, "bank", "compare") and command != "demo"
+    if configured and not {"--help", "verify", "info"} & set(arguments):
         path = next((Path(word) for word in arguments if word.endswith((".yaml", ".yml"))), None)
         if path is not None and path.is_file():
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
