@@ -146,6 +146,25 @@ def _others(folder: Path) -> None:
     for name, rows in made.items():
         _manifest(folder / f"pairs-{name}.csv", rows)
     _set(folder / "data/furniture", folder, made["depth"], {"modality": "depth", "near": 0.5, "far": 8})
+    _rooms(folder, made["depth"])
+
+
+def _rooms(folder: Path, rows: list[list[str]]) -> None:
+    """Pictures and depth maps with masks: what is nearer than the ground, and the ground."""
+    place = folder / "data/rooms"
+    for row in rows:
+        for name in row[:2]:
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / name, place / name)
+        with Pillow.open(folder / row[1]) as picture:
+            values = np.asarray(picture).astype(np.float64)
+        mask = np.where(values == 0, 255, values < np.median(values[values > 0]) - 1).astype(np.uint8)
+        (place / "mask").mkdir(exist_ok=True)
+        Pillow.fromarray(mask).save(place / "mask" / Path(row[1]).name)
+    with (place / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
+        masks = [[*row, f"mask/{Path(row[1]).name}"] for row in rows]
+        csv.writer(stream).writerows([["source", "target", "label", "group", "mask"], *masks])
+    (place / "mask_classes.json").write_text(json.dumps({"0": "ground", "1": "thing", "255": "unlabelled"}))
 
 
 def _runs(folder: Path) -> None:
