@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import shutil
@@ -34,10 +35,15 @@ CALM = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("there is no Chromium on this machine")
+    expected = os.environ.get("CROSSDISTILL_BROWSER")  # a name or a path: without it, or without playwright, they fail
+    if expected:
+        program, sync_api = shutil.which(expected), importlib.import_module("playwright.sync_api")
+        assert program is not None, f"CROSSDISTILL_BROWSER names {expected}, which is not there"
+    else:
+        sync_api = pytest.importorskip("playwright.sync_api")
+        program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+        if program is None:
+            pytest.skip("there is no Chromium on this machine")
     with sync_api.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=program, args=list(CALM))
         yield opened

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import sys
 import tarfile
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 import crossdistill
 from conftest import write_pairs
-from crossdistill.cli import index as cli
+from crossdistill.cli import adding
 from crossdistill.cli.app import main
 from crossdistill.errors import (
     ConfigError,
@@ -34,7 +35,7 @@ from crossdistill.errors import (
 )
 from crossdistill.item import MemoryItem
 from crossdistill.pipeline import CrossModalModel, run
-from crossdistill.search import Hit, Index, changes, graph, own_items
+from crossdistill.search import Hit, Index, changes, graph, own_items, storage
 from crossdistill.search.exact import nearest
 
 Vectors = NDArray[np.float32]
@@ -106,7 +107,8 @@ def rows_of(hits: Sequence[Sequence[Hit]]) -> list[list[int]]:
 
 
 @pytest.mark.parametrize(
-    ("count", "asked", "k"), [(1, 1, 1), (3, 2, 9), (5000, 3, 10), (9000, 140, 5), (70000, 2, 300)]
+    ("count", "asked", "k"),
+    [(1, 1, 1), (3, 2, 9), (5000, 3, 10), (9000, 140, 5), (70000, 2, 300), (70000, 2, 66000), (9000, 2, 8999)],
 )
 def test_exact_search_finds_what_a_plain_loop_finds(count: int, asked: int, k: int) -> None:
     vectors, queries = draw(count, 24), draw(asked, 24, seed=1)
@@ -139,6 +141,17 @@ def test_rows_that_are_all_alike_are_found_by_number(monkeypatch: pytest.MonkeyP
     rows, _ = nearest(draw(3, 16, seed=1), vectors, 4)
     for found in rows.tolist():
         assert found in ([0, 1, 2, 3], [8500, 0, 1, 2])
+
+
+def test_many_queries_for_many_rows_are_asked_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, queries = draw(6000, 8), draw(9, 8, seed=1)
+    wanted = nearest(queries, vectors, 5000)
+    monkeypatch.setattr("crossdistill.search.exact._BLOCK", 500)
+    monkeypatch.setattr("crossdistill.search.exact._FIRST", 50)
+    monkeypatch.setattr("crossdistill.search.exact._QUERIES", 20)  # for 5000 rows: two
+    found = nearest(queries, vectors, 5000)
+    assert np.array_equal(found[0], wanted[0])
+    assert np.array_equal(found[1], wanted[1])
 
 
 def test_exact_search_never_has_all_scores_in_memory() -> None:
@@ -239,6 +252,7 @@ def test_metadata_of_several_additions_come_together(index: Index) -> None:
         (lambda vectors: (vectors, names(3)), "as many ids"),
         (lambda vectors: (vectors, ["a", "b", "a", "c"]), "twice"),
         (lambda vectors: (vectors, ["a", "b", "", "c"]), "empty"),
+        (lambda vectors: (vectors, ["a", "b", "\udcff", "c"]), "no text"),
         (lambda vectors: (vectors, names(4), pa.table({"n": [1]})), "same length"),
         (lambda vectors: (vectors, names(4), pa.table({"_id": range(4)})), "cannot have this name"),
     ],
@@ -522,6 +536,68 @@ def test_a_full_disk_leaves_the_index_as_it_was(
     assert len(index) == len(Index.open(tmp_path / "index")) == 3
 
 
+def test_who_opens_while_files_are_replaced_finds_the_new_ones(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may go at any moment between the description and its own opening."""
+    opened, vectors = storage._opened, draw(1, Index.open(broken).width, seed=9)
+
+    def meanwhile(*arguments: Any) -> Any:
+        monkeypatch.setattr(storage, "_opened", opened)
+        Index.open(broken).add(vectors, ["item-3"])  # a file of new vectors; the old one goes
+        map_vectors(*arguments[:2])
+        raise AssertionError("the old file is still there")
+
+    map_vectors = storage.map_vectors
+    monkeypatch.setattr(storage, "_opened", meanwhile)
+    assert Index.open(broken).vectors[3].tolist() == vectors[0].tolist()
+
+
+def test_a_file_that_cannot_be_read_is_told(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(broken / "vectors-000001.f32"))
+
+    monkeypatch.setattr(storage, "map_vectors", refuse)
+    with pytest.raises(RunFolderError, match="cannot be read") as caught:
+        Index.open(broken)
+    assert caught.value.details["where"] == str(broken / "vectors-000001.f32")
+
+
+def test_all_files_are_on_the_disk_before_they_count(
+    model: CrossModalModel, tmp_path: Path, small_graphs: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut a file may be named by index.json, and empty."""
+    settled, synced = set(), os.fsync
+
+    def sync(number: int) -> None:
+        settled.add(os.stat(number).st_ino)
+        synced(number)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    Index.create(tmp_path / "index", model, "source", "hnsw").add(draw(300, model.width), names(300))
+    files = [path for path in (tmp_path / "index").iterdir() if path.name != ".lock"]
+    assert len(files) == 4
+    for path in files:
+        assert path.stat().st_ino in settled, path
+
+
+@pytest.mark.parametrize("damage", [_flip, Path.unlink, lambda path: path.write_bytes(b"")])
+def test_a_graph_is_made_anew_from_the_vectors(
+    broken: Path, damage: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    queries = draw(5, Index.open(broken).width, seed=4)
+    wanted = Index.open(broken).query(queries, 5)
+    damage(next(broken.glob("graph-*")))
+    assert call("info", broken) == 6
+    assert f"crossdistill index mend {broken}" in capsys.readouterr().err
+    assert call("mend", broken) == 0
+    assert "by a graph over 300" in capsys.readouterr().out
+    assert Index.open(broken).query(queries, 5) == wanted
+    assert len(list(broken.glob("graph-*"))) == 1
+    _flip(next(broken.glob("vectors-*")))
+    assert call("mend", broken) == 6
+    assert call("mend", broken.parent) == 6
+    assert not (broken.parent / ".lock").exists()
+
+
 # By whom it was made
 
 
@@ -533,6 +609,10 @@ def test_an_index_of_other_encoders_never_answers(folder: Path, other: Path, mod
         with pytest.raises(RunFolderError, match="another target encoder") as caught:
             index.check(stranger)
         assert "anew" in caught.value.details["fix"]
+        if modality == "source":  # both runs have the same teacher: where no query of theirs is embedded, that is all
+            index.check(stranger, ("source",))
+        with pytest.raises(RunFolderError, match="another target encoder"):
+            index.check(stranger, ("target",))
 
 
 def test_other_preprocessing_is_another_encoder(folder: Path, model: CrossModalModel, tmp_path: Path) -> None:
@@ -723,8 +803,8 @@ def test_metadata_in_parquet_keep_their_types(folder: Path, photos: Path, capsys
 def test_a_build_that_is_interrupted_goes_on(
     folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(cli, "_COMMIT", 20)
-    monkeypatch.setattr(cli, "_CHUNK", 10)
+    monkeypatch.setattr(adding, "_COMMIT", 20)
+    monkeypatch.setattr(adding, "_CHUNK", 10)
     assert call("build", folder, photos, "--out", "whole") == 0
     embed, calls = CrossModalModel.embed, []
 
@@ -750,6 +830,99 @@ def test_a_build_that_is_interrupted_goes_on(
     assert "going on with 20 items" in capsys.readouterr().err
     for path in Path("whole").iterdir():
         assert path.read_bytes() == (Path("i") / path.name).read_bytes()
+
+
+def test_a_build_goes_on_with_the_same_metadata_alone(
+    folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is in the index already would keep the old ones."""
+    monkeypatch.setattr(adding, "_COMMIT", 20)
+    about = Path("about.csv")
+    about.write_text("path,n\nphotos/0-0.png,old\n")
+    build = ("build", folder, photos, "--out", "i", "--metadata", about)
+    add, calls = Index.add, []
+
+    def interrupted(*arguments: Any, **more: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return add(*arguments, **more)
+
+    monkeypatch.setattr(Index, "add", interrupted)
+    assert call(*build) == 130
+    about.write_text("path,n\nphotos/0-0.png,new\n")
+    for other in (build, build[:-2]):
+        capsys.readouterr()
+        assert call(*other) == 6
+        assert "begun with other metadata" in capsys.readouterr().err
+    about.write_text("path,n\nphotos/0-0.png,old\n")
+    assert call(*build) == 0
+    assert Index.open(Path("i")).metadata(0) == {"n": "old"}
+    assert "metadata_sha256" not in Path("i/index.json").read_text()
+
+
+def test_files_that_cannot_be_read_stop_it_or_are_named(
+    folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(adding, "_COMMIT", 20)
+    monkeypatch.setattr(adding, "_CHUNK", 10)
+    assert call("build", folder, photos, "--out", "whole") == 0
+    for name in ("0-5.txt", "zz.png"):
+        (photos / name).write_text("no picture")
+    (photos / "gone.png").symlink_to("zz.png")
+    about = Path("about.csv")
+    about.write_text("path,n\n" + "".join(f"{path},{path.stem}\n" for path in photos.glob("*.png")))
+    assert call("build", folder, photos, "--out", "i", "--metadata", about) == 3
+    shutil.rmtree("i")
+    capsys.readouterr()
+    assert call("build", folder, photos, "--out", "i", "--metadata", about, "--skip-unreadable") == 0
+    message = capsys.readouterr().err
+    for name in ("0-5.txt", "gone.png", "zz.png"):
+        assert f"left out: photos/{name}: An image cannot be read." in message
+    assert "3 of 67 items are left out" in message
+    found, whole = Index.open(Path("i")), Index.open(Path("whole"))
+    assert found.ids == whole.ids
+    np.testing.assert_allclose(found.vectors, whole.vectors, atol=1e-6)
+    assert [found.metadata(row)["n"] for row in range(64)] == [Path(name).stem for name in found.ids]
+    shutil.copy2(photos / "0-0.png", photos / "new.png")
+    assert call("add", "i", photos) == 3
+    assert call("add", "i", photos, "--skip-unreadable") == 0
+    assert "1 added, 0 replaced, 64 left as they were" in capsys.readouterr().out
+    assert call("add", "i", photos / "zz.png", "--skip-unreadable") == 3
+    assert "Nothing of the inputs can be read" in capsys.readouterr().err
+
+
+def test_an_index_below_an_input_is_no_item(
+    folder: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    inside = photos / "photos.index"
+    for _ in range(2):
+        assert call("build", folder, photos, "--out", inside) == 0 or "holds an index" in capsys.readouterr().err
+        assert call("add", inside, photos) == 0
+        assert "0 added, 0 replaced, 64 left" in capsys.readouterr().out
+    assert call("add", inside, inside) == 3
+    assert "no files but the index" in capsys.readouterr().err
+
+
+def test_names_that_are_no_text_are_told_before_anything_is_embedded(
+    folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("build", folder, photos, "--out", "i") == 0
+    shutil.copy2(photos / "0-0.png", os.fsdecode(bytes(photos) + b"/\xff.png"))
+    about = Path("about.csv")
+    about.write_text("path,n\nphotos/0-0.png,1\n")
+
+    def never(*arguments: Any) -> Any:
+        raise AssertionError("something is embedded")
+
+    monkeypatch.setattr(CrossModalModel, "embed", never)
+    for arguments in (("build", folder, photos, "--out", "j"), ("add", "i", photos), ("query", "i", photos),
+                      ("build", folder, photos, "--out", "j", "--metadata", about)):  # fmt: skip
+        capsys.readouterr()
+        assert call(*arguments) == 2
+        message = capsys.readouterr().err
+        assert "photos/\\xff.png" in message
+        assert message.count("error:") == 1
 
 
 def test_mistakes_end_in_one_message(

@@ -125,7 +125,7 @@ def info(folder: Path, *, as_json: bool) -> None:
 
 def _named(inputs: Sequence[Path], index: Path | None = None) -> list[tuple[str, Item]]:
     """Files with their paths as ids, each once; without those of the index itself, where it lies below an input."""
-    own = None if index is None else index.resolve()
+    own = index.resolve() if index is not None and (index / NAME).is_file() else None
     found = {str(file): file for file in files_of(inputs) if own is None or own not in file.resolve().parents}
     if not found:
         raise PairsError("The inputs hold no files but the index.", where=index, fix="name the files to add")

@@ -69,7 +69,7 @@ class Graph:
         if len(found) != rows or found.ndim != width:
             raise RunFolderError(
                 "The graph of the index is another one.", where=path, expected=f"{rows} rows of {width}",
-                received=f"{len(found)} rows of {found.ndim}", fix="restore a copy, or build the index anew",
+                received=f"{len(found)} rows of {found.ndim}", fix=_mend(path),
             )  # fmt: skip
         return cls(found, outdated)
 
@@ -155,7 +155,9 @@ def _restored(path: Path, *, view: bool) -> Any:
     except (RuntimeError, ValueError, OSError) as error:
         problem = str(error)
     if problem is not None:
-        raise RunFolderError(
-            "The graph of the index cannot be read.", where=path, received=problem, fix="build the index anew"
-        )
+        raise RunFolderError("The graph of the index cannot be read.", where=path, received=problem, fix=_mend(path))
     return found
+
+
+def _mend(path: Path) -> str:
+    return f"crossdistill index mend {path.parent}, which makes it anew from the vectors"
