@@ -83,7 +83,8 @@ def markdown(findings: Findings) -> str:
         f"# {findings.pairs['name']}: {findings.reference} against {len(findings.methods) - 1} others",
         "",
         f"Mean over {findings.seeds} seeds with 95% intervals over seeds and {findings.pairs['test_groups']} test "
-        f"groups; percent. ▲ better and ▼ worse than {findings.reference}, p < 0.05 after Holm's correction over the methods.",
+        f"groups; percent. ▲ better and ▼ worse than {findings.reference}, p < 0.05 after Holm's correction over the "
+        "methods.",
         "",
         "| method | " + " | ".join(label_of(each.name) for each in metrics) + " |",
         "|---|" + "---|" * len(metrics),

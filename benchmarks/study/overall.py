@@ -1,0 +1,101 @@
+"""What the tasks say together: the default's lead over the best of the others, with intervals over tasks' test groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks.record import Measurement
+from benchmarks.study.tasks import DEFAULT, FAMILY
+from crossdistill.compare.findings import Findings, Metric
+
+FEW_SHOT, RETRIEVAL = "linear_5_shot", "target_to_source_r@1"
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How far the default is ahead of others on average over tasks, in the metric's own unit.
+
+    Attributes:
+        value: mean over the tasks.
+        low: of the 95% interval.
+        high: likewise.
+        per_task: by task: the other method, the lead, and whether it is decided.
+    """
+
+    value: float
+    low: float
+    high: float
+    per_task: Mapping[str, Mapping[str, Any]]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {"value": self.value, "low": self.low, "high": self.high, "per_task": dict(self.per_task)}
+
+
+def best_other(metric: Metric, among: Sequence[str]) -> str | None:
+    """The best of some methods on a metric."""
+    there = [name for name in among if name in metric.values]
+    return max(there, key=lambda name: metric.values[name].value, default=None)
+
+
+def lead(found: Mapping[str, Findings], name: str, among: Sequence[str]) -> Lead | None:
+    """The default's lead over the best of ``among``, task by task and on average.
+
+    Tasks are independent, so the variances of their leads add up; the best of each task is taken as if it had been
+    known beforehand, which is in its favour.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    variance = []
+    for task, findings in found.items():
+        metric = next((each for each in findings.metrics if each.name == name), None)
+        if metric is None or DEFAULT not in metric.values:
+            continue
+        other = best_other(metric, [each for each in among if each in findings.methods])
+        if other is None:
+            continue
+        change = next(each for each in metric.against if each.second == other)
+        rows[task] = {
+            "other": other, "lead": change.interval.value, "low": change.interval.low, "high": change.interval.high,
+            "p_holm": change.corrected, "decided": change.decided,
+        }  # fmt: skip
+        variance.append(((change.interval.high - change.interval.low) / (2 * 1.96)) ** 2)
+    if not rows:
+        return None
+    value = float(np.mean([row["lead"] for row in rows.values()]))
+    half = 1.96 * float(np.sqrt(np.sum(variance))) / len(rows)
+    return Lead(value, value - half, value + half, rows)
+
+
+def measurements(found: Mapping[str, Findings]) -> list[Measurement]:
+    """The study's targets, and whether they hold."""
+    others = sorted({name for each in found.values() for name, method in each.methods.items()
+                     if name not in FAMILY and method.control is None})  # fmt: skip
+    rows = []
+    for name, words, wanted in ((FEW_SHOT, "few-shot accuracy", 3.0), (RETRIEVAL, "retrieval R@1", 10.0)):
+        ahead = lead(found, name, others)
+        if ahead is not None:
+            rows.append(_target(f"{words}: lead over the best other objective, mean over {len(ahead.per_task)} tasks",
+                                ahead, wanted))  # fmt: skip
+            first = sum(row["lead"] > 0 or not row["decided"] for row in ahead.per_task.values())
+            rows.append(
+                Measurement(
+                    name=f"{words}: tasks on which the default is first or tied", value=first, unit="tasks",
+                    reference=len(ahead.per_task), target="all", holds=first == len(ahead.per_task),
+                )
+            )  # fmt: skip
+    alone = lead(found, FEW_SHOT, ["ssl_target"])
+    if alone is not None:
+        rows.append(_target("few-shot accuracy: lead over SSL on the target alone", alone, 5.0))
+    return rows
+
+
+def _target(name: str, ahead: Lead, wanted: float) -> Measurement:
+    value, low, high = (100 * each for each in (ahead.value, ahead.low, ahead.high))
+    return Measurement(
+        name=f"{name} (95%: {low:+.1f} to {high:+.1f})", value=value, unit="points", reference=wanted,
+        target=f">= {wanted:g}, interval above 0", holds=value >= wanted and low > 0,
+    )  # fmt: skip

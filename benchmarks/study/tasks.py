@@ -1,0 +1,59 @@
+"""The tasks of the study, and its methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from crossdistill.compare import CompareConfig, MethodConfig
+from crossdistill.compare.config import objective_called
+from crossdistill.errors import ConfigError
+from crossdistill.pipeline.config import RunConfig, make_config
+
+TASKS = Path(__file__).parent / "tasks"
+NAMES = ("emoji", "emoji-glyph", "furniture-depth", "digits-audio", "stamps-audio")
+DEFAULT = "cmcd"
+# What is of this method's family, and so no method "before it".
+FAMILY = ("cmcd", "cmc", "cmd", "l2+cmc", "robust_cmc")
+OBJECTIVES = (
+    DEFAULT, "cmc", "cmd", "l2+cmc", "robust_cmc", "l2", "cosine", "kd", "rkd", "pkt", "sp", "crd", "seed", "siglip",
+    "lit", "vicreg", "barlow_twins", "coral", "mmd", "feature_statistics",
+)  # fmt: skip
+CONTROLS = ("random_student", "teacher_on_target", "supervised", "ssl_target", "online_teacher")
+QUICK_TASKS, QUICK_OBJECTIVES, QUICK_CONTROLS = ("emoji",), (DEFAULT, "cmc", "l2"), ("random_student",)
+SEEDS, TRIALS = 5, 4
+
+
+def task(name: str, data: Path, out: Path, overrides: list[str]) -> RunConfig:
+    """The configuration of a task, on sets below ``data``.
+
+    Raises:
+        ConfigError: the set is not there.
+    """
+    content: dict[str, Any] = yaml.safe_load((TASKS / f"{name}.yaml").read_text(encoding="utf-8"))
+    manifest = Path(content["pairs"]["manifest"].replace("DATA", str(data)))
+    if not manifest.is_file():
+        raise ConfigError(
+            "A set of the study has not been built.", where=manifest, fix="docs/study.md has the commands that build it"
+        )
+    content["pairs"]["manifest"] = str(manifest)
+    return make_config({**content, "out": str(out / name)}, overrides, where=f"{name}.yaml")
+
+
+def methods(objectives: tuple[str, ...], controls: tuple[str, ...]) -> dict[str, MethodConfig]:
+    """By name, the default first."""
+    return {
+        **{name: MethodConfig(objective=objective_called(name)) for name in objectives},
+        **{name: MethodConfig(control=name) for name in controls},
+    }
+
+
+def settings(*, quick: bool) -> CompareConfig:
+    """What is compared."""
+    objectives, controls = (QUICK_OBJECTIVES, QUICK_CONTROLS) if quick else (OBJECTIVES, CONTROLS)
+    return CompareConfig(
+        methods=methods(objectives, controls), seeds=2 if quick else SEEDS, trials=2 if quick else TRIALS,
+        reference=DEFAULT,
+    )  # fmt: skip
