@@ -13,6 +13,7 @@ from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from crossdistill.objectives import CMCD, InfoNCE, Objective, ObjectiveConfig, TeacherColumns
+from crossdistill.objectives.paws import PAWS
 from crossdistill.training.gradient_cache import embed_in_parts
 from test_objectives import VARIANTS
 
@@ -37,7 +38,7 @@ class Step(nn.Module):
     def forward(self, inputs: Tensor, teacher: Tensor, ids: Tensor) -> Tensor:
         if self.parts:
             value: Tensor = self.objective(embed_in_parts(self.student, inputs, self.parts), teacher, ids)
-        elif isinstance(self.objective, InfoNCE):  # two views through one network
+        elif isinstance(self.objective, InfoNCE | PAWS):  # two views through one network
             value = self.objective(self.student(inputs), self.student(inputs + 0.3), ids)
         else:
             value = self.objective(self.student(inputs), teacher, ids)
@@ -56,6 +57,7 @@ def data() -> tuple[Tensor, Tensor, Tensor]:
 
 EXTRA: dict[str, Callable[[], Step]] = {
     "info_nce": lambda: Step(InfoNCE()),
+    "paws": lambda: Step(PAWS()),
     "gradient caching": lambda: Step(CMCD(), parts=2),
 }
 

@@ -24,6 +24,7 @@ from crossdistill.pipeline.own_pairs import own_pairs
 from crossdistill.training import SemiConfig, TrainConfig, TrainLog, distil
 from crossdistill.training.batches import Beside, StepSampler
 from engine_bench import Bench, StopAt, changed, terminate
+from test_many import run as launched
 from test_objectives import randn
 from test_trained_controls import linear_encoder, pictures
 
@@ -320,3 +321,27 @@ class TestRuns:
                 make_config(configuration(manifest, tmp_path / "d", **section))
         assert make_config({"pairs": "emoji", "out": "x"}).semi is None
         assert make_config({"pairs": "emoji", "out": "x"}, ["semi.pairs=0.1"]).semi == SemiConfig(pairs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_do_what_one_does(manifest: Path, tmp_path: Path, processes: int) -> None:
+    """With parts of the second batch that differ by an item, and with both controls that are trained."""
+    config = configuration(manifest, tmp_path / "alone", pairs=0.8, term="neighbours", batch_size=7)
+    config |= {
+        "student": {"backbone": "test_convnext"},
+        "train": {"epochs": 3, "batch_size": 11, "accumulate": 2, "lr": 3e-4, "log_every": 1, "device": "cpu"},
+    }
+    config["evaluate"]["controls"] = ["ssl_target", "online_teacher"]
+    path = tmp_path / "config.yaml"
+    path.write_text(json.dumps(config))
+    found = []
+    for count, name in ((1, "alone"), (processes, "together")):
+        code, said = launched(count, "run", str(path), f"out={tmp_path / name}")
+        assert code == 0, said
+        found.append([json.loads(line) for line in (tmp_path / name / "train.jsonl").read_text().splitlines()])
+    assert [line["stage"] for line in found[0]] == [line["stage"] for line in found[1]]
+    assert {line["stage"] for line in found[0]} == {"distil/cmcd", "control/ssl_target", "control/online_teacher"}
+    for first, second in zip(*found, strict=True):
+        assert second["loss"] == pytest.approx(first["loss"], abs=1e-5)
+        assert second.get("semi") == pytest.approx(first.get("semi"), abs=1e-5)
