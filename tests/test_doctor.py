@@ -142,11 +142,92 @@ def test_a_container_with_little_memory(monkeypatch: pytest.MonkeyPatch, tmp_pat
     (tmp_path / "memory.max").write_text(str(1 << 30))
     (tmp_path / "memory.current").write_text(str(1 << 29))
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "_OWN_CGROUP", tmp_path / "none")
     line = named(machine.memory())["container"]
     assert line.value == "512 MiB of its limit of 1.0 GiB left"
     assert line.status == "note"
     (tmp_path / "memory.max").write_text("max")
     assert "container" not in named(machine.memory())
+
+
+def group(folder: Path, limit: str, used: int, cache: int, version: int = 2) -> None:
+    """The files of a cgroup."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("memory.max", "memory.current") if version == 2 else ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    for name, text in zip(names, (limit, str(used)), strict=True):
+        (folder / name).write_text(f"{text}\n")
+    total = f"inactive_file {cache}" if version == 2 else f"inactive_file 1\ntotal_inactive_file {cache}"
+    (folder / "memory.stat").write_text(f"anon 5\n{total}\nactive_file 7\n")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_files_that_are_only_kept_do_not_count_as_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int
+) -> None:
+    group(tmp_path if version == 2 else tmp_path / "memory", str(1 << 30), 1000 << 20, 600 << 20, version)
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "_OWN_CGROUP", tmp_path / "none")
+    assert named(machine.memory())["container"].value == "624 MiB of its limit of 1.0 GiB left"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_limit_of_a_group_inside_of_another_counts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: int
+) -> None:
+    top = tmp_path if version == 2 else tmp_path / "memory"
+    group(top, "max", 5 << 30, 0, version)
+    group(top / "job", str(3 << 29), 1 << 29, 0, version)
+    group(top / "job" / "step", "max", 1 << 28, 0, version)
+    line = "0::/job/step" if version == 2 else "4:cpuset,memory:/job/step\n0::/elsewhere"
+    (tmp_path / "own").write_text(f"9:name=systemd:/x:y\n{line}\n")
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "_OWN_CGROUP", tmp_path / "own")
+    assert named(machine.memory())["container"].value == "1.0 GiB of its limit of 1.5 GiB left"
+    group(top / "job" / "step", str(1 << 29), 1 << 28, 0, version)  # the tightest of them counts
+    assert named(machine.memory())["container"].value == "256 MiB of its limit of 512 MiB left"
+
+
+def test_a_name_that_leads_nowhere_in_a_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    group(tmp_path, str(1 << 30), 0, 0)
+    (tmp_path / "own").write_text("0::/../host/slice\n")
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(machine, "_OWN_CGROUP", tmp_path / "own")
+    assert named(machine.memory())["container"].value == "1.0 GiB of its limit of 1.0 GiB left"
+
+
+def test_packaging_that_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in [name for name in sys.modules if name.startswith("packaging.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "packaging", None)
+    monkeypatch.setattr(codecs, "codecs", lambda: Section("Formats", []))
+    monkeypatch.setattr(self_test, "self_test", lambda: Section("Self-test", []))
+    assert call("doctor", "--json") == errors.MissingDependencyError.exit_code
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    sections = json.loads(printed.out)["sections"]
+    for title in ("Versions", "Extras"):
+        bad = [each for each in sections[title] if each["status"] == "bad"]
+        assert [each["fix"] for each in bad] == ["pip install packaging"], sections[title]
+    assert sections["Disk"][0]["status"] == "ok"  # the rest is looked at all the same
+
+
+def test_a_section_that_fails_does_not_end_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> Section:
+        raise RuntimeError("something\nelse")
+
+    monkeypatch.setattr(machine, "devices", broken)
+    monkeypatch.setattr(self_test, "self_test", lambda: Section("Self-test", []))
+    assert call("doctor") == errors.TrainingError.exit_code
+    printed = capsys.readouterr()
+    assert "cannot be looked at: RuntimeError: something else" in printed.out
+    assert "Disk" in printed.out
+    assert "Traceback" not in printed.err
+
+
+def test_what_is_imported_is_declared() -> None:
+    assert "packaging" in {need.name for need in packages.needs()}
 
 
 def test_the_self_test_finds_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -21,7 +23,9 @@ from crossdistill.encoders import (
     save_encoder,
     weights_hash,
 )
-from crossdistill.errors import EncoderError, MissingDependencyError, RunFolderError
+from crossdistill.encoders import store as encoders
+from crossdistill.errors import CrossDistillError, EncoderError, MissingDependencyError, RunFolderError
+from crossdistill.modalities.embedding import Embedding
 from crossdistill.modalities.image import Image
 
 SMALL = Image(size=32)
@@ -229,6 +233,75 @@ class TestStore:
         (tmp_path / "model.safetensors").unlink()
         with pytest.raises(RunFolderError, match="missing"):
             load_encoder(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("change", "kind", "message"),
+        [
+            ({"architecture": {"width": 10**13}}, RunFolderError, "less than or equal to 131072"),
+            ({"architecture": {"features": 10**5}}, EncoderError, "do not fit"),
+            ({"architecture": {"width": 131072}}, EncoderError, "offset of shape"),
+            ({"architecture": {"width": "x"}}, RunFolderError, "architecture.width"),
+            ({"architecture": {"head": "deep"}}, RunFolderError, "architecture.head"),
+            ({"architecture": {"layers": 3}}, RunFolderError, "unknown key layers"),
+            ({"architecture": {"backbone": "vit_giant_patch14_dinov2"}}, EncoderError, "do not fit"),
+            ({"architecture": {"backbone": "no_such"}}, EncoderError, "Unknown backbone"),
+            ({"architecture": {"patch_size": 10**9}}, RunFolderError, "patch_size"),
+            ({"architecture": []}, RunFolderError, "architecture"),
+            ({"provenance": None}, RunFolderError, "provenance"),
+            ({"preprocessing": {"size": 10**9}}, RunFolderError, "preprocessing.size"),
+            ({"preprocessing": {"size": None}}, RunFolderError, "size is still open"),
+            ({"preprocessing": {"pixels": 3}}, RunFolderError, "unknown key pixels"),
+            ({"format": "one"}, RunFolderError, "another format"),
+        ],
+    )
+    def test_a_hostile_description_is_told_before_memory_is_taken(
+        self, tmp_path: Path, change: dict[str, Any], kind: type[CrossDistillError], message: str
+    ) -> None:
+        student = build_student(StudentConfig(backbone="test_resnet"), SMALL, 7)
+        save_encoder(tmp_path, student, {})
+        content = json.loads((tmp_path / "encoder.json").read_text())
+        for name, value in change.items():
+            whole = {**content[name], **value} if isinstance(value, dict) else value
+            content[name] = whole
+        (tmp_path / "encoder.json").write_text(json.dumps(content))
+        with pytest.raises(kind) as caught:
+            load_encoder(tmp_path)
+        assert message in str(caught.value)
+        assert str(tmp_path) in str(caught.value) or "Unknown backbone" in str(caught.value)
+
+    @pytest.mark.parametrize("content", ["[]", "3", '"x"', "null", "{}", '{"format": 1}'])
+    def test_what_is_no_description_is_told(self, tmp_path: Path, content: str) -> None:
+        save_encoder(tmp_path, build_student(StudentConfig(backbone="test_resnet"), SMALL, 7), {})
+        (tmp_path / "encoder.json").write_text(content)
+        with pytest.raises(RunFolderError):
+            load_encoder(tmp_path)
+
+    def test_a_backbone_of_other_features_is_told(self, tmp_path: Path) -> None:
+        """Head and description agree with one another, and not with the backbone."""
+        student = build_student(StudentConfig(backbone="test_resnet"), SMALL, 7)
+        save_encoder(tmp_path, student, {})
+        state = {**student.state_dict(), "head.weight": torch.zeros(7, 50)}
+        save_file({name: value.contiguous() for name, value in state.items()}, tmp_path / "model.safetensors")
+        content = json.loads((tmp_path / "encoder.json").read_text())
+        content["architecture"]["features"] = 50
+        (tmp_path / "encoder.json").write_text(json.dumps(content))
+        with pytest.raises(EncoderError, match=r"do not fit(.|\n)*a backbone of 50 features(.|\n)*one of 96"):
+            load_encoder(tmp_path)
+
+    @pytest.mark.parametrize("name", ["test_vit", "test_efficientnet", "mlp_20x2", "identity"])
+    def test_loading_draws_no_more_random_numbers_than_building(self, tmp_path: Path, name: str) -> None:
+        modality = Embedding(width=12) if "test" not in name else Image(size=32, mean=(0,) * 3, std=(1,) * 3)
+        student = build_student(StudentConfig(backbone=name), modality, 7).eval()
+        save_encoder(tmp_path, student, {})
+        torch.manual_seed(0)
+        encoders.build_backbone(name, student.modality.shape)
+        encoders.build_head("linear", student.architecture.features, 7)
+        expected = torch.rand(3)
+        torch.manual_seed(0)
+        again = load_encoder(tmp_path)
+        assert torch.equal(torch.rand(3), expected)
+        items = torch.randn(2, *student.modality.shape)
+        assert torch.equal(again(items), student(items))
 
     def test_a_module_of_ones_own_needs_to_be_given_again(self, tmp_path: Path) -> None:
         module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 5))

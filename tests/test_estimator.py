@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import pickle
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import crossdistill
 from crossdistill import CrossModalEmbedder, errors, open_pairs
 from crossdistill.modalities.image import Image
-from crossdistill.pairs import Licence
-from crossdistill.pipeline import open_run
+from crossdistill.pairs import Licence, PairsConfig
+from crossdistill.pipeline import RunFolder, open_run
+from crossdistill.pipeline.own_pairs import own_pairs
 
 LABELS = "it passes one-dimensional labels as y, which are refused, as they are no source embeddings"
 NOT_APPLICABLE = {
@@ -183,6 +186,34 @@ def test_fit_on_pairs(manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert (tmp_path / "kept" / "student" / "encoder.json").is_file()
     assert embedder.model_.embed(polygons(2), "source").shape == (2, 96)
     assert 0 < embedder.score(pairs) <= 1
+
+
+def sharded(folder: Path, manifest: Path) -> dict[str, Any]:
+    """The pairs in a shard; the section that opens them."""
+    with manifest.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    with tarfile.open(folder / "a.tar", "w") as shard:
+        for number, row in enumerate(rows):
+            for side in ("source", "target"):
+                shard.add(manifest.parent / row[side], f"{number:04}.{side}.png")
+    return {"webdataset": {"shards": str(folder / "a.tar"), "source": "source.png", "target": "target.png"}}
+
+
+def test_open_pairs_out_of_shards_and_the_section_of_them(manifest: Path, tmp_path: Path) -> None:
+    section = sharded(tmp_path, manifest)
+    pairs = open_pairs(PairsConfig.model_validate(section))
+    with pytest.raises(errors.ConfigError, match="parts of larger files") as caught:
+        on_pairs(random_state=0).fit(pairs)
+    assert "pass the pairs section itself" in caught.value.details["fix"]
+    assert on_pairs(random_state=0).fit(section).transform(pairs).shape == (64, 96)
+
+
+def test_a_kept_run_of_open_pairs_finds_them_again(manifest: Path, tmp_path: Path) -> None:
+    pairs = open_pairs(manifest)
+    on_pairs(random_state=0, out=tmp_path / "kept").fit(pairs)
+    found = own_pairs(RunFolder(tmp_path / "kept"))
+    assert [(pair.source, pair.split) for pair in found] == [(pair.source, pair.split) for pair in pairs]
+    on_pairs(random_state=0, out=tmp_path / "kept").fit(pairs)  # goes on with the same run
 
 
 def test_a_model_of_pairs_is_published_with_what_is_known_of_them(manifest: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,10 @@ def test_rows_that_lack_something(tmp_path: Path) -> None:
     assert (len(dataset), dataset.left_out) == (2, 1)
     assert dataset.labels.tolist() == [-1, 1]
     assert dataset.ids.tolist() == [0, 0]  # two rows of one source item
+    shutil.copy(tmp_path / "a.png", tmp_path / "copy.png")
+    (tmp_path / "copies.csv").write_text("source,target\na.png,b.png\ncopy.png,c.png\n")
+    copies = PairDataset(tmp_path / "copies.csv", **SMALL)  # type: ignore[arg-type]
+    assert copies.ids.tolist() == [0, 1]  # by the file, and not by what is in it
     assert dataset.groups[0] == dataset.groups[1]
 
 
@@ -67,6 +72,18 @@ def test_a_plain_loop_with_workers(manifest: Path) -> None:
     loss = CMC()(student(batch["target"]), batch["source"].flatten(1)[:, :4], batch["id"])
     loss.backward()
     assert student[1].weight.grad.abs().sum() > 0
+
+
+def test_an_encoders_own_modality_gives_what_it_was_trained_with(manifest: Path) -> None:
+    teacher = Image(size=16, mean=(0.5,) * 3, std=(0.25,) * 3, interpolation="bilinear")
+    target = {"size": 12, "channels": 1}
+    plain = PairDataset(manifest, normalise=True, source=teacher.model_copy(update={"mean": None, "std": None}),
+                        target=target)  # fmt: skip
+    dataset = PairDataset(manifest, normalise=True, source=teacher, target=target)
+    path = dataset.pairs[dataset.rows[3]].source
+    assert torch.equal(dataset[3]["source"], teacher.normalise(teacher.decode(path)[None])[0])
+    torch.testing.assert_close(dataset[3]["source"], (plain[3]["source"] - 0.5) / 0.25)  # what is open is 0 and 1
+    assert "teacher.modality" in str(PairDataset.__doc__)
 
 
 def test_transforms_come_last(manifest: Path) -> None:

@@ -9,14 +9,16 @@ from crossdistill.errors import PairsError
 
 
 def files_of(inputs: Sequence[Path]) -> Iterator[Path]:
-    """The files that are named, and those below folders in the order of their names, without hidden ones.
+    """The files that are named, and those below folders in the order of their names.
+
+    Hidden files, and files in hidden folders such as ``.git``, are taken where they are named alone.
 
     Raises:
         PairsError: an input is missing, or a folder holds no files.
     """
     for path in inputs:
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+            found = sorted(file for file in path.rglob("*") if file.is_file() and not _is_hidden(file, path))
             if not found:
                 raise PairsError("The folder holds no files.", where=path)
             yield from found
@@ -24,3 +26,8 @@ def files_of(inputs: Sequence[Path]) -> Iterator[Path]:
             yield path
         else:
             raise PairsError("An input is missing.", where=path, expected="a file or a folder")
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a file, or a folder below ``folder`` that it is in, is hidden."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)

@@ -5,22 +5,40 @@ Nothing heavy is imported before it is looked at, so that the doctor can speak w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from crossdistill.doctor.finding import Finding, Section
+from crossdistill.doctor.finding import Finding, Section, reason
 from crossdistill.doctor.packages import optional, versions
-from crossdistill.errors import CrossDistillError
+from crossdistill.errors import CrossDistillError, MissingDependencyError, TrainingError
 
 __all__ = ["Finding", "Section", "examination", "failure"]
 
 
 def examination() -> Iterator[Section]:
-    """All sections, one after the other, as soon as each is known."""
+    """All sections, one after the other, as soon as each is known; one that fails does not end the others."""
     from crossdistill.doctor import codecs, machine
     from crossdistill.doctor.self_test import self_test
 
-    for part in (versions, machine.devices, machine.memory, machine.disks, codecs.codecs, optional, self_test):
-        yield part()
+    parts: tuple[tuple[str, Callable[[], Section]], ...] = (
+        ("Versions", versions), ("Devices", machine.devices), ("Memory", machine.memory), ("Disk", machine.disks),
+        ("Formats", codecs.codecs), ("Extras", optional), ("Self-test", self_test),
+    )  # fmt: skip
+    for title, part in parts:
+        yield _examined(title, part)
+
+
+def _examined(title: str, part: Callable[[], Section]) -> Section:
+    try:
+        return part()
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        fix = f"pip install {missing}" if missing else "pip install --force-reinstall crossdistill"
+        finding = Finding(missing or title, f"missing: {reason(error)}", "bad", fix, MissingDependencyError)
+    except Exception as error:  # of whatever kind: the doctor is for machines where something is wrong
+        kind = MissingDependencyError if isinstance(error, ImportError) else TrainingError
+        fix = "please report this with the output of `crossdistill doctor --json`"
+        finding = Finding(title, f"cannot be looked at: {reason(error)}", "bad", fix, kind)
+    return Section(title, [finding])
 
 
 def failure(sections: list[Section]) -> CrossDistillError | None:

@@ -6,14 +6,15 @@ import os
 import platform
 import shutil
 import tempfile
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 from crossdistill.doctor.finding import Finding, Section, reason, size
 from crossdistill.errors import MissingDependencyError, StorageError
 from crossdistill.files import cache_folder
 
 _LITTLE_MEMORY, _LITTLE_SPACE, _LITTLE_SHARED = 2 << 30, 1 << 30, 256 << 20
-_CGROUP = Path("/sys/fs/cgroup")
+_CGROUP, _OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _NO_LIMIT = 1 << 60  # what a cgroup says where it has none
 
 
@@ -137,16 +138,49 @@ def _of_machine() -> tuple[int | None, int | None]:
 
 
 def _of_cgroup() -> tuple[int | None, int | None]:
-    """Limit and use in bytes, of either version of cgroups; None where there is no limit."""
-    for limit, used in (("memory.max", "memory.current"),
-                        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):  # fmt: skip
+    """Limit and use in bytes of the group that leaves this process least, of either version of cgroups; None where
+    there is no limit.
+
+    Files that are kept in memory for the case that they are read again are no use: they go when memory is needed.
+    """
+    found = []
+    for folder, (limit, used, cache) in _memory_groups():
         try:
-            most, now = (int((_CGROUP / name).read_text(encoding="utf-8")) for name in (limit, used))
+            most, now = (int((folder / name).read_text(encoding="utf-8")) for name in (limit, used))
         except (OSError, ValueError):  # "max" is no number
             continue
         if most < _NO_LIMIT:
-            return most, now
-    return None, None
+            found.append((most, max(0, now - _stated(folder / "memory.stat", cache))))
+    return min(found, key=lambda each: each[0] - each[1], default=(None, None))
+
+
+_V2 = "memory.max", "memory.current", "inactive_file"
+_V1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+
+
+def _memory_groups() -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """The folders of this process's groups, from its own up to the one that holds all, and the names of their files."""
+    own = {"": "/", "memory": "/"}
+    try:
+        for line in _OWN_CGROUP.read_text(encoding="utf-8").splitlines():
+            _, controllers, place = line.split(":", 2)
+            own.update(dict.fromkeys(controllers.split(","), place))
+    except (OSError, ValueError):  # no Linux, or a line of another kind: the outermost group is looked at
+        pass
+    for top, place, names in ((_CGROUP, own[""], _V2), (_CGROUP / "memory", own["memory"], _V1)):
+        group = PurePosixPath(place.lstrip("/"))
+        for part in (group, *group.parents):  # inside of a container its own name may lead nowhere
+            if ".." not in part.parts:
+                yield top / part, names
+
+
+def _stated(path: Path, name: str) -> int:
+    """A number of ``memory.stat``; 0 where it does not say."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), 0)
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def disks() -> Section:

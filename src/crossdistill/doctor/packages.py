@@ -26,6 +26,7 @@ ENABLES = {
     "serve": "`crossdistill serve`: the page and the JSON API",
     "search": "`crossdistill index`: approximate, for millions",
     "onnx": "`crossdistill export --format onnx`",
+    "segmentation": "decoders of `evaluate.segmentation` beside our own",
     "wandb": "curves on Weights & Biases",
     "mlflow": "curves on MLflow",
     "trackio": "curves on Trackio",
@@ -101,6 +102,10 @@ def versions() -> Section:
     try:
         found.append(Finding(US, metadata.version(US)))
         required = needs()
+    except ModuleNotFoundError as error:  # `packaging`
+        name = (error.name or US).partition(".")[0]
+        finding = Finding(name, "missing", "bad", f"pip install {name}", MissingDependencyError)
+        return Section("Versions", [*found, finding])
     except Exception as error:  # the package's own description, or `packaging`, is broken
         return Section("Versions", [*found, Finding(US, reason(error), "bad", _REINSTALL, MissingDependencyError)])
     names = import_names()

@@ -77,10 +77,13 @@ def is_pairs(value: Any) -> bool:
 
 
 def learn_from_pairs(given: PairsLike, settings: Settings) -> CrossModalModel:
-    """Stages 1 and 2 in a run folder: ``settings.out``, or one that is gone afterwards."""
+    """Stages 1 and 2 in a run folder: ``settings.out``, or one that is gone afterwards.
+
+    Pairs at hand are written as a manifest: beside the run folder, where that is kept, as it names them.
+    """
     with tempfile.TemporaryDirectory(prefix="crossdistill-") as name:
-        place = Path(name)
-        out = place / "run" if settings.out is None else Path(settings.out)
+        out = Path(name) / "run" if settings.out is None else Path(settings.out)
+        place = Path(name) if settings.out is None else out.with_name(f"{out.name}.pairs").absolute()
         config = _configuration(given, settings, place, out)
         folder = run_stage_two(config, teacher=_own(settings.teacher), student=_own(settings.student))
         model = load(
@@ -129,7 +132,22 @@ def _content(given: PairsLike, place: Path) -> dict[str, Any]:
 
 
 def _manifest(pairs: Pairs, place: Path) -> Path:
-    """Pairs at hand as a manifest, with their name and licence."""
+    """Pairs at hand as a manifest, with their name and licence.
+
+    Raises:
+        EstimatorError: they are parts of shards, arrays or tables, which a manifest cannot name.
+    """
+    for pair in pairs:
+        for side, item in (("source", pair.source), ("target", pair.target), ("mask", pair.mask)):
+            if item is not None and not isinstance(item, Path):
+                raise EstimatorError(
+                    "These pairs are open already, and their items are parts of larger files, which a run could not "
+                    "find again by itself.",
+                    where=f"{pair.where}, {side}: {item}" if pair.where else f"{side}: {item}",
+                    expected="pairs of files, or the section that such pairs are opened with",
+                    received=type(item).__name__,
+                    fix='pass the pairs section itself: fit({"webdataset": {...}}), fit({"arrays": {...}}), ...',
+                )  # fmt: skip
     pairs.to_csv(place / "pairs.csv")
     licence = pairs.licence
     about = {} if licence is None else {"licence": vars(licence)}

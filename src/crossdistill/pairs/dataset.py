@@ -26,8 +26,10 @@ class PairDataset(Dataset[dict[str, Any]]):
 
     An item is ``{"source": tensor, "target": tensor, "label": int, "group": int, "id": int}``: the tensors are
     ``(*modality.shape)`` in the modality's compact form (uint8 ``(C, H, W)`` for images) unless ``normalise`` is set;
-    ``label`` is the number of the class in ``classes``, -1 where there is none; ``id`` is the same for two rows that
-    show one source item, which are no negatives of each other. PyTorch's default collation stacks all of them.
+    ``label`` is the number of the class in ``classes``, -1 where there is none; ``id`` is the same for two rows whose
+    source is the same file (or member of one), which are no negatives of each other. A run compares the contents of
+    files instead, for which it reads all of them once; here nothing is read before it is asked for, so copies of one
+    picture under two names have two ids. PyTorch's default collation stacks all of them.
 
     Args:
         pairs: what :func:`crossdistill.open_pairs` takes (a manifest, a built-in set's name, a ``pairs`` section as a
@@ -36,7 +38,9 @@ class PairDataset(Dataset[dict[str, Any]]):
         source: modality of the source, a name, a mapping such as ``{"modality": "image", "size": 96}``, or a
             :class:`~crossdistill.modalities.Modality`. None takes what the data set says of itself, else images.
         target: likewise.
-        normalise: give float32, normalised as an encoder would have it, instead of the compact form.
+        normalise: give float32, normalised by the modality's mean and deviation, instead of the compact form. What a
+            modality leaves open is 0 and 1 here: for an encoder pass its own, ``source=teacher.modality``, which says
+            what it was trained with.
         source_transform: called on each source tensor last of all; what it returns is the item.
         target_transform: likewise.
         keep: hold decoded items in memory, where a side's fit into 1 GiB; else each is decoded whenever asked for.
@@ -130,7 +134,7 @@ def _own_modalities(config: PairsConfig) -> dict[str, Any]:
 
 
 def _resolved(given: Modality | Mapping[str, Any] | str | None, own: Mapping[str, Any], side: Side) -> Modality:
-    """The modality; what it leaves open beside the size is 0 to 1, as nobody has trained on it yet."""
+    """The modality; an open mean and deviation are 0 and 1, as there is no encoder to take them from."""
     section = own.get(side) or {"modality": "image"} if given is None else given
     if isinstance(section, str):
         section = {"modality": section}

@@ -201,12 +201,17 @@ def webp(picture: Pillow.Image) -> bytes:
 
 
 def folder_files(folder: Path) -> list[Path]:
-    """All files below a folder, without hidden ones, sorted.
+    """All files below a folder, without hidden ones and those in hidden folders, sorted.
 
     Raises:
         PairsError: it is missing or empty.
     """
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path, folder))
     if not found:
         raise PairsError("The gallery holds no files.", where=folder, expected="a folder of source items, or an index")
     return found
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a file, or a folder below ``folder`` that it is in, is hidden, such as ``.git``."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
