@@ -41,18 +41,13 @@ def overlaps(predicted: NDArray[np.uint8], truth: NDArray[np.uint8], classes: in
         truth: likewise, 255 where there is none.
         classes: number of classes.
     """
-    matrices = np.zeros((len(truth), classes, classes))
+    counts = np.zeros((3, len(truth), classes))  # of the truth, of what is predicted, and of both
     for number, (ours, theirs) in enumerate(zip(predicted, truth, strict=True)):
         valid = theirs != IGNORED
-        cells = theirs[valid].astype(np.int64) * classes + ours[valid]
-        matrices[number] = np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
-    diagonal = np.diagonal(matrices, axis1=1, axis2=2)
-    return Overlaps(
-        intersections=diagonal.copy(),
-        unions=matrices.sum(axis=1) + matrices.sum(axis=2) - diagonal,
-        right=diagonal.sum(axis=1),
-        pixels=matrices.sum(axis=(1, 2)),
-    )
+        for kind, labels in enumerate((theirs[valid], ours[valid], theirs[valid & (ours == theirs)])):
+            counts[kind, number] = np.bincount(labels, minlength=classes)
+    wanted, found, both = counts
+    return Overlaps(intersections=both, unions=wanted + found - both, right=both.sum(axis=1), pixels=wanted.sum(axis=1))
 
 
 def present(truth: NDArray[np.uint8], classes: int) -> NDArray[np.bool_]:
