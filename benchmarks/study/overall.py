@@ -1,4 +1,4 @@
-"""What the tasks say together: the default's lead over the best of the others, with intervals over tasks' test groups."""
+"""What the tasks say together: the lead of the default over the best of the others, with intervals over test groups."""
 
 from __future__ import annotations
 
