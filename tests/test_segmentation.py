@@ -420,10 +420,7 @@ def test_the_report_shows_masks_classes_and_curve(finished: Path) -> None:
     assert re.search(r"n = 10", page)
 
 
-def test_segmentation_again_gives_the_same_bytes_and_other_settings_others(finished: Path) -> None:
-    before = read_json(finished / "metrics.json")
-    evaluate(finished, ["evaluate.segmentation.pictures=2"])
-    assert read_json(finished / "metrics.json") == before
+def test_other_settings_need_no_other_distillation(finished: Path) -> None:
     evaluate(finished, ["evaluate.segmentation={masks: [6], frozen: true, steps: 4, epochs: 1, pictures: 0}",
                         "evaluate.controls=[]", "evaluate.protocols=[segmentation]"])  # fmt: skip
     found = read_json(finished / "metrics.json")
@@ -446,7 +443,7 @@ def test_a_distilled_student_beats_the_random_one(scenes: Path, tmp_path: Path) 
                              TrainConfig(device="cpu"), frozen=False, title="teacher")  # fmt: skip
     teacher.backbone.load_state_dict(taught.backbone.state_dict())
     content = config(scenes, tmp_path / "run", masks=["all"], frozen=True, steps=10, pictures=0)
-    content["train"] = {"epochs": 50, "batch_size": 26, "lr": 5e-3, "monitor_every": 50}
+    content["train"] = {"epochs": 30, "batch_size": 26, "lr": 5e-3, "monitor_every": 30}
     content["dense"] = {"weight": 1.0, "cells": 16, "level": -2}
     content["evaluate"] = {**content["evaluate"], "protocols": ["segmentation"], "controls": ["random_student"]}
     content.pop("teacher"), content.pop("source")
