@@ -223,7 +223,7 @@ class TestPreflight:
     def test_without_labels_says_what_is_left_out(self) -> None:
         config, left_out = applicable(labelled_pairs({"": 5}, {"": 5}), EvaluateConfig())
         assert config.protocols == ["retrieval"]
-        assert set(left_out) == {"knn", "linear", "zero_shot"}
+        assert set(left_out) == {"knn", "linear", "zero_shot", "both", "clustering"}
         assert "supervised" not in config.controls
 
     @pytest.mark.parametrize(

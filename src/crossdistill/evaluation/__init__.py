@@ -7,9 +7,8 @@ from crossdistill.evaluation.preflight import applicable
 from crossdistill.evaluation.protocols import measure
 from crossdistill.evaluation.retrieval import ranks, top
 from crossdistill.evaluation.subject import Outcome, Subject
-from crossdistill.evaluation.supervised import supervised_accuracy
 
 __all__ = [
     "Estimate", "EvaluateConfig", "EvaluationSet", "Outcome", "RowVectors", "Subject", "applicable", "difference",
-    "embed_items", "measure", "ranks", "supervised_accuracy", "top",
+    "embed_items", "measure", "ranks", "top",
 ]  # fmt: skip

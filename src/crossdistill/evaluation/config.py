@@ -7,27 +7,18 @@ from typing import Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from crossdistill.evaluation.segmentation_config import SegmentationConfig
+from crossdistill.evaluation.supervised_config import FineTuneConfig, SupervisedConfig
 from crossdistill.training.online_teacher import OnlineTeacherConfig
 
-Protocol = Literal["knn", "linear", "fine_tune", "retrieval", "zero_shot", "segmentation"]
+Protocol = Literal["knn", "linear", "fine_tune", "retrieval", "zero_shot", "both", "clustering", "segmentation"]
 Control = Literal[
     "random_student", "initial_student", "teacher_on_target", "teacher_on_source", "supervised",
     "ssl_target", "online_teacher",
 ]  # fmt: skip
 TRAINED_CONTROLS: tuple[Control, ...] = ("ssl_target", "online_teacher")
 """Controls that cost as much as a distillation each: measured where they are named."""
-_DEFAULT_PROTOCOLS: tuple[Protocol, ...] = ("knn", "linear", "retrieval", "zero_shot")
-LABELLED: tuple[Protocol, ...] = ("knn", "linear", "fine_tune", "zero_shot")
-
-
-class SupervisedConfig(BaseModel):
-    """How encoders are trained on labels: fine-tuning of the student, and the from-scratch control."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    epochs: int = Field(20, ge=1, description="passes over the labelled training items")
-    batch_size: int = Field(64, ge=2, description="items a step")
-    lr: float = Field(5e-4, gt=0, description="peak learning rate of AdamW")
+_DEFAULT_PROTOCOLS: tuple[Protocol, ...] = ("knn", "linear", "retrieval", "zero_shot", "both", "clustering")
+LABELLED: tuple[Protocol, ...] = ("knn", "linear", "fine_tune", "zero_shot", "both", "clustering")
 
 
 class SslTargetConfig(BaseModel):
@@ -47,7 +38,9 @@ class EvaluateConfig(BaseModel):
     protocols: list[Protocol] = Field(
         default_factory=lambda: list(_DEFAULT_PROTOCOLS), description="what is measured; see the run folder's metrics"
     )
-    shots: list[int] = Field(default_factory=lambda: [5], description="labels per class of the few-shot linear probes")
+    shots: list[int] = Field(
+        default_factory=lambda: [5], description="labels per class of the few-shot linear probes; several make a curve"
+    )
     draws: int = Field(5, ge=1, description="random choices of the few labels")
     neighbours: int = Field(10, ge=1, description="k of k-NN")
     representation: Literal["embedding", "features"] = Field(
@@ -57,7 +50,7 @@ class EvaluateConfig(BaseModel):
         default_factory=lambda: [name for name in get_args(Control) if name not in TRAINED_CONTROLS],
         description="what the student is compared with",
     )
-    fine_tune: SupervisedConfig = Field(default_factory=SupervisedConfig)
+    fine_tune: FineTuneConfig = Field(default_factory=FineTuneConfig)
     supervised: SupervisedConfig = Field(default_factory=lambda: SupervisedConfig(epochs=40, lr=1e-3))
     supervised_shots: bool = Field(
         True, description="also train the from-scratch control on one draw of each few-shot set"

@@ -155,25 +155,18 @@ def mean_of_ratios(
 
 
 def of_sums(
-    statistic: Statistic,
-    parts: NDArray[Any],
-    groups: Ints,
-    *,
-    per_draw: Floats | None = None,
-    low: float = 0.0,
-    high: float = 1.0,
+    statistic: Statistic, parts: NDArray[Any], groups: Ints, *, low: float = 0.0, high: float = 1.0
 ) -> Estimate:
-    """A statistic of sums over items whose noise pushes it one way: calibration error, agreement of clusters.
+    """A statistic of sums over items that is no mean: mutual information, Rand index.
 
-    A resample has the noise of its items on top of the sample's own and is pushed once more, so the percentiles of the
-    resamples lie beside the estimate. The interval is the *basic* bootstrap's, ``2 t - q``, which takes that off again
-    (Davison & Hinkley 1997, section 5.2), over whole groups.
+    Resamples repeat items, and items that stand there twice agree with themselves: the resamples lie beside the
+    estimate. The interval is as wide as they are spread about their median, and lies about the estimate. It covers the
+    value to be expected of as many items.
 
     Args:
         statistic: of sums ``(R, ...)``, in [low, high].
         parts: what each item adds, ``(N, ...)``.
-        groups: ``(N,)``.
-        per_draw: the statistic of each random draw, where it is a mean over draws: their spread widens the interval.
+        groups: ``(N,)``; whole groups are resampled.
         low: smallest possible value.
         high: largest possible value.
     """
@@ -181,12 +174,9 @@ def of_sums(
     value = float(statistic(summed.sum(axis=0)[None])[0])
     ends = (low, high)
     if len(summed) > 1:
-        upper, lower = np.quantile(resampled(statistic, summed), (0.025, 0.975))
-        ends = _widened(value, 2 * value - float(lower), 2 * value - float(upper), per_draw)
-    return Estimate(
-        value=value, low=max(low, min(ends[0], value)), high=min(high, max(ends[1], value)), items=len(parts),
-        draws=1 if per_draw is None else len(per_draw), outcomes=np.empty(0), groups=groups,
-    )  # fmt: skip
+        below, middle, above = (float(each) for each in np.quantile(resampled(statistic, summed), (0.025, 0.5, 0.975)))
+        ends = max(low, value + below - middle), min(high, value + above - middle)
+    return Estimate(value=value, low=ends[0], high=ends[1], items=len(parts), outcomes=np.empty(0), groups=groups)
 
 
 def _widened(value: float, low: float, high: float, per_draw: Floats | None) -> tuple[float, float]:

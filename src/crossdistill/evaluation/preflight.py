@@ -7,6 +7,8 @@ from crossdistill.evaluation.config import LABELLED, EvaluateConfig
 from crossdistill.pairs import Pairs, Split
 from crossdistill.pairs.table import smallest_classes
 
+_NAMES = f"{', '.join(LABELLED[:-1])} and {LABELLED[-1]}"
+
 
 def applicable(pairs: Pairs, config: EvaluateConfig) -> tuple[EvaluateConfig, dict[str, str]]:
     """The configuration without what needs labels when there are none, and the reason for each protocol left out.
@@ -38,7 +40,7 @@ def applicable(pairs: Pairs, config: EvaluateConfig) -> tuple[EvaluateConfig, di
             "There is only one class.",
             where=pairs.name,
             received=pairs.classes[0],
-            fix="label at least two classes, or leave knn, linear, fine_tune and zero_shot out of evaluate.protocols",
+            fix=f"label at least two classes, or leave {_NAMES} out of evaluate.protocols",
         )
     _check_classes(pairs, config)
     return config, {}
@@ -57,22 +59,31 @@ def _check_mask_counts(pairs: Pairs, config: EvaluateConfig) -> None:
             )  # fmt: skip
 
 
+def _all_shots(config: EvaluateConfig) -> list[int]:
+    """Labels a class of everything that is trained on few."""
+    few = bool({"linear", "both"} & set(config.protocols))
+    scratch = "supervised" in config.controls and config.supervised_shots
+    fine_tune = config.fine_tune.shots if "fine_tune" in config.protocols else []
+    return [*(config.shots if few or scratch else []), *fine_tune]
+
+
 def _check_classes(pairs: Pairs, config: EvaluateConfig) -> None:
     for split in ("train", "test"):
         if not pairs.where(split, has=("target",), labelled=True):
             raise PairsError(
                 f"The split '{split}' has no labelled target item.",
                 where=pairs.name,
-                fix="label some of its rows, or leave knn, linear, fine_tune and zero_shot out of evaluate.protocols",
+                fix=f"label some of its rows, or leave {_NAMES} out of evaluate.protocols",
             )
-    if "zero_shot" in config.protocols and not pairs.where("train", has=("source",), labelled=True):
+    across = [name for name in ("zero_shot", "both") if name in config.protocols]
+    if across and not pairs.where("train", has=("source",), labelled=True):
         raise PairsError(
-            "Zero-shot needs labelled source items in the training split.",
+            f"{' and '.join(across)} need labelled source items in the training split.",
             where=pairs.name,
-            fix="label some, or leave zero_shot out of evaluate.protocols",
+            fix=f"label some, or leave {' and '.join(across)} out of evaluate.protocols",
         )
     train = pairs.where("train", has=("target",), labelled=True)
-    shots = max(config.shots, default=1) if "linear" in config.protocols else 1
+    shots = max(_all_shots(config), default=1)
     small = [(name, size) for name, size in smallest_classes(pairs, train, count=len(pairs.classes)) if size < shots]
     if small:
         shown = ", ".join(f"{name} ({size})" for name, size in small[:5]) + (", ..." if len(small) > 5 else "")
@@ -81,5 +92,7 @@ def _check_classes(pairs: Pairs, config: EvaluateConfig) -> None:
             where=f"{pairs.name}, training split",
             expected=f"at least {shots} labelled target items of each class",
             received=f"{len(small)} of {len(pairs.classes)} classes have fewer: {shown}",
-            fix="lower evaluate.shots, or drop the labels of these classes" if shots > 1 else "drop its labels",
+            fix="lower evaluate.shots (and evaluate.fine_tune.shots), or drop the labels of these classes"
+            if shots > 1
+            else "drop its labels",
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
@@ -68,9 +68,17 @@ class LinearProbe:
         found: Ints = self.model.predict(self._prepare(unit(vectors), self.mean if mean is None else mean))
         return found
 
+    def scores(self, vectors: Vectors, mean: Vectors | None = None) -> NDArray[np.float64]:
+        """Unnormalised log probabilities ``(T, k)`` of the `classes`."""
+        prepared = self._prepare(unit(vectors), self.mean if mean is None else mean)
+        found: NDArray[np.float64] = self.model.decision_function(prepared).astype(np.float64)
+        # Of two classes scikit-learn gives the difference alone.
+        return np.stack([-found / 2, found / 2], axis=1) if found.ndim == 1 else found
+
     def answers(self, vectors: Vectors, mean: Vectors | None = None) -> tuple[Ints, NDArray[np.float64]]:
         """What `predict` says, and the probability that the model gives to it ``(T,)``."""
-        return answers_of(self.model, self._prepare(unit(vectors), self.mean if mean is None else mean))
+        scores = self.scores(vectors, mean)
+        return self.classes[scores.argmax(axis=1)], softmax(scores, axis=1).max(axis=1)
 
     def linear_map(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The same classifier as weights ``(k, d)`` and bias ``(k,)`` on unit vectors, classes as in `classes`."""
@@ -91,14 +99,6 @@ class LinearProbe:
     def _prepare(self, vectors: Vectors, mean: Vectors) -> Vectors:
         scaled = (vectors - mean) * self.scale
         return scaled if self.basis is None else scaled @ self.basis.T
-
-
-def answers_of(model: LogisticRegression, prepared: Vectors) -> tuple[Ints, NDArray[np.float64]]:
-    """Predicted classes ``(T,)`` and the probabilities that the model gives to them ``(T,)``."""
-    scores = model.decision_function(prepared).astype(np.float64)
-    if scores.ndim == 1:  # of two classes scikit-learn gives the difference alone
-        return model.classes_[(scores > 0).astype(np.int64)], expit(np.abs(scores))
-    return model.classes_[scores.argmax(axis=1)], softmax(scores, axis=1).max(axis=1)
 
 
 def unit(vectors: Vectors) -> Vectors:

@@ -1,14 +1,21 @@
-"""Stage 3 on frozen vectors: k-NN, linear and few-shot probes, retrieval, zero-shot."""
+"""Stage 3 on frozen vectors: k-NN, linear and few-shot probes, clustering, retrieval, and labels of the source."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
 import numpy as np
 
-from crossdistill.evaluation.config import EvaluateConfig
+from crossdistill.evaluation.both_labels import log_probabilities, pooled
+from crossdistill.evaluation.clustering import agreement, clusters
+from crossdistill.evaluation.config import EvaluateConfig, Protocol
 from crossdistill.evaluation.embedding import EvaluationSet, RowVectors
-from crossdistill.evaluation.intervals import Estimate, proportion
-from crossdistill.evaluation.probes import LinearProbe, few_shot_rows, knn_predictions, unit
-from crossdistill.evaluation.retrieval import ranks, recall
+from crossdistill.evaluation.intervals import Floats, Ints
+from crossdistill.evaluation.probes import LinearProbe, Vectors, few_shot_rows, knn_answers, unit
+from crossdistill.evaluation.recognition import Predictions, stacked
+from crossdistill.evaluation.retrieval import ranks, recall, same_side
 from crossdistill.evaluation.subject import Outcome, Subject
 
 
@@ -20,80 +27,150 @@ def measure(
     Args:
         subject: what to measure.
         data: the test bed.
-        teacher: the teacher's vectors of source items; needed for retrieval and zero-shot.
+        teacher: the teacher's vectors of source items; needed for retrieval and for labels that come from the source.
         config: the ``evaluate:`` section.
-        seed: of the few-shot draws.
+        seed: of the few-shot draws and of k-means.
     """
-    outcome = Outcome(name=subject.name, role=subject.role, description=subject.description)
     teacher = teacher if subject.sources is None else subject.sources
-    if "knn" in config.protocols:
-        outcome.metrics["knn"] = _knn(subject, data, config)
-    if "linear" in config.protocols:
-        outcome.metrics["linear"] = _linear(subject, data, config)
-        for shots in config.shots:
-            outcome.metrics[f"linear_{shots}_shot"] = _few_shot(subject, data, config, shots, seed)
-    for protocol, run in (("retrieval", _retrieval), ("zero_shot", _zero_shot)):
+    bench = _Bench(subject, data, teacher, config, seed)
+    for protocol, run in _ALONE.items():
+        if protocol in config.protocols:
+            run(bench)
+    for protocol, run in _ACROSS.items():
         if protocol not in config.protocols:
             continue
         if not subject.shared or teacher is None:
-            outcome.skipped[protocol] = "its vectors are not compared with the teacher's"
+            bench.outcome.skipped[protocol] = "its vectors are not compared with the teacher's"
         else:
-            outcome.metrics.update(run(subject, data, teacher))
-    return outcome
+            run(bench)
+    return bench.outcome
 
 
-def _knn(subject: Subject, data: EvaluationSet, config: EvaluateConfig) -> Estimate:
-    train, test = (data.rows(split, subject.side, labelled=True) for split in ("train", "test"))
-    predicted = knn_predictions(
-        subject.vectors.take(train, config.representation),
-        data.labels(train),
-        subject.vectors.take(test, config.representation),
-        config.neighbours,
-    )
-    return proportion((predicted == data.labels(test)).astype(np.float64), data.groups(test))
+@dataclass
+class _Bench:
+    """One subject at work: the rows that its protocols share, and what has been found."""
+
+    subject: Subject
+    data: EvaluationSet
+    teacher: RowVectors | None
+    config: EvaluateConfig
+    seed: int
+    outcome: Outcome = field(init=False)
+    _probes: dict[str, dict[str, list[tuple[LinearProbe, int]]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.outcome = Outcome(
+            name=self.subject.name, role=self.subject.role, description=self.subject.description
+        )  # fmt: skip
+
+    @cached_property
+    def train(self) -> Ints:
+        """Labelled training rows."""
+        return self.data.rows("train", self.subject.side, labelled=True)
+
+    @cached_property
+    def test(self) -> Ints:
+        """Labelled test rows."""
+        return self.data.rows("test", self.subject.side, labelled=True)
+
+    def probed(self, rows: Ints) -> Vectors:
+        """What probes see of some rows."""
+        return self.subject.vectors.take(rows, self.config.representation)
+
+    def add(self, name: str, answers: list[tuple[Ints, Floats]]) -> None:
+        """Adds what a classifier says of the test rows, an answer for each draw of its labels."""
+        self.outcome.add(name, self.predictions(answers))
+
+    def predictions(self, answers: list[tuple[Ints, Floats]]) -> Predictions:
+        """The same as they are compared with the truth."""
+        truth, groups = self.data.labels(self.test), self.data.groups(self.test)
+        return stacked(answers, truth, groups, len(self.data.pairs.classes))
+
+    def target_probes(self, kind: str) -> dict[str, list[tuple[LinearProbe, int]]]:
+        """Probes on all labels (named by nothing) and on few (``_5_shot``), one a draw, and the labels behind each."""
+        if kind not in self._probes:
+            vectors, labels = self.subject.vectors.take(self.train, kind), self.data.labels(self.train)
+            chosen = {"": [np.arange(len(labels))]}
+            for shots in self.config.shots:
+                draws = range(self.config.draws)
+                chosen[f"_{shots}_shot"] = [few_shot_rows(labels, shots, draw, self.seed) for draw in draws]
+            self._probes[kind] = {
+                name: [(LinearProbe(vectors[some], labels[some]), len(some)) for some in draws]
+                for name, draws in chosen.items()
+            }
+        return self._probes[kind]
+
+    @cached_property
+    def source_probe(self) -> tuple[LinearProbe, Vectors, int]:
+        """A probe on labelled source vectors, the mean of the subject's unlabelled training items, and the labels.
+
+        Each modality is centred by its own unlabelled training items, which closes the gap between their means.
+        """
+        assert self.teacher is not None
+        labelled = self.data.rows("train", "source", labelled=True)
+        unlabelled = self.data.rows("train", self.subject.side)
+        own_mean = unit(self.subject.vectors.take(unlabelled)).mean(axis=0)
+        return LinearProbe(self.teacher.take(labelled), self.data.labels(labelled)), own_mean, len(labelled)
+
+    @property
+    def gallery(self) -> RowVectors:
+        """The teacher's vectors, which are there where the subject's are compared with them."""
+        assert self.teacher is not None
+        return self.teacher
 
 
-def _linear(subject: Subject, data: EvaluationSet, config: EvaluateConfig) -> Estimate:
-    train, test = (data.rows(split, subject.side, labelled=True) for split in ("train", "test"))
-    probe = LinearProbe(subject.vectors.take(train, config.representation), data.labels(train))
-    predicted = probe.predict(subject.vectors.take(test, config.representation))
-    return proportion((predicted == data.labels(test)).astype(np.float64), data.groups(test))
+def _knn(bench: _Bench) -> None:
+    labels = bench.data.labels(bench.train)
+    found = knn_answers(bench.probed(bench.train), labels, bench.probed(bench.test), bench.config.neighbours)
+    bench.add("knn", [found])
 
 
-def _few_shot(subject: Subject, data: EvaluationSet, config: EvaluateConfig, shots: int, seed: int) -> Estimate:
-    train, test = (data.rows(split, subject.side, labelled=True) for split in ("train", "test"))
-    labels, truth = data.labels(train), data.labels(test)
-    vectors = subject.vectors.take(train, config.representation)
-    unseen = subject.vectors.take(test, config.representation)
-    right = []
-    for draw in range(config.draws):
-        chosen = few_shot_rows(labels, shots, draw, seed)
-        right.append(LinearProbe(vectors[chosen], labels[chosen]).predict(unseen) == truth)
-    return proportion(np.array(right, dtype=np.float64), data.groups(test))
+def _linear(bench: _Bench) -> None:
+    unseen = bench.probed(bench.test)
+    for name, probes in bench.target_probes(bench.config.representation).items():
+        bench.add(f"linear{name}", [probe.answers(unseen) for probe, _ in probes])
 
 
-def _retrieval(subject: Subject, data: EvaluationSet, teacher: RowVectors) -> dict[str, Estimate]:
-    rows = data.paired("test")
-    ids = data.source_ids[rows]
+def _clustering(bench: _Bench) -> None:
+    truth = bench.data.labels(bench.test)
+    found = clusters(bench.probed(bench.test), len(np.unique(truth)), bench.seed)
+    bench.outcome.metrics.update(agreement(found, truth, bench.data.groups(bench.test), "clustering"))
+
+
+def _retrieval(bench: _Bench) -> None:
+    rows = bench.data.paired("test")
+    ids, groups = bench.data.source_ids[rows], bench.data.groups(rows)
     _, first = np.unique(ids, return_index=True)  # a source item that several targets share stands there once
     first = np.sort(first)
-    queries, sources = subject.vectors.take(rows), teacher.take(rows[first])
+    queries, sources = bench.subject.vectors.take(rows), bench.gallery.take(rows[first])
     forth = ranks(queries, sources, ids, ids[first])
     back = ranks(sources, queries, ids[first], ids)
-    return {
-        **recall(forth, data.groups(rows), "target_to_source"),
-        **recall(back, data.groups(rows[first]), "source_to_target"),
-    }
+    metrics = bench.outcome.metrics
+    metrics.update(recall(forth, groups, "target_to_source"))
+    metrics.update(recall(back, groups[first], "source_to_target"))
+    among = same_side(queries, ids, groups)
+    if among is not None:
+        metrics.update(recall(among[1], groups[among[0]], "target_to_target"))
 
 
-def _zero_shot(subject: Subject, data: EvaluationSet, teacher: RowVectors) -> dict[str, Estimate]:
-    """A linear classifier of labelled *source* vectors, applied to target vectors: no target label is used.
+def _zero_shot(bench: _Bench) -> None:
+    """A linear classifier of labelled *source* vectors, applied to target vectors: no target label is used."""
+    probe, own_mean, _ = bench.source_probe
+    bench.add("zero_shot", [probe.answers(bench.subject.vectors.take(bench.test), own_mean)])
 
-    Each modality is centred by its own unlabelled training items first, which closes the gap between their means.
-    """
-    labelled, unlabelled = data.rows("train", "source", labelled=True), data.rows("train", subject.side)
-    probe = LinearProbe(teacher.take(labelled), data.labels(labelled))
-    test = data.rows("test", subject.side, labelled=True)
-    own_mean = unit(subject.vectors.take(unlabelled)).mean(axis=0)
-    predicted = probe.predict(subject.vectors.take(test), own_mean)
-    return {"zero_shot": proportion((predicted == data.labels(test)).astype(np.float64), data.groups(test))}
+
+def _both(bench: _Bench) -> None:
+    """The zero-shot classifier and those of labelled target vectors together."""
+    probe, own_mean, labels = bench.source_probe
+    unseen, classes = bench.subject.vectors.take(bench.test), len(bench.data.pairs.classes)
+    source = log_probabilities(probe.scores(unseen, own_mean), probe.classes, classes)
+    for name, probes in bench.target_probes("embedding").items():
+        answers = [
+            pooled(source, log_probabilities(own.scores(unseen), own.classes, classes), labels, count)
+            for own, count in probes
+        ]
+        bench.add(f"both{name}", answers)
+
+
+_ALONE: dict[Protocol, Callable[[_Bench], None]] = {"knn": _knn, "linear": _linear, "clustering": _clustering}
+_ACROSS: dict[Protocol, Callable[[_Bench], None]] = {"retrieval": _retrieval, "zero_shot": _zero_shot, "both": _both}

@@ -11,6 +11,9 @@ import numpy as np
 from crossdistill.evaluation.calibration import calibration_error
 from crossdistill.evaluation.intervals import Estimate, Floats, Ints, mean_of_ratios, proportion
 
+ENDINGS = ("", "_macro_f1", "_ece")
+"""What is appended to a classifier's name for each of its metrics."""
+
 
 @dataclass(frozen=True)
 class Predictions:

@@ -37,9 +37,40 @@ def ranks(queries: Vectors, gallery: Vectors, query_ids: Ints, gallery_ids: Ints
 
 
 def recall(found: Ints, groups: Ints, prefix: str) -> dict[str, Estimate]:
-    """R@1, R@5, R@10 and the median rank, named ``{prefix}_r@1`` and so on."""
+    """R@1, R@5, R@10, mean reciprocal rank and median rank, named ``{prefix}_r@1``, ``{prefix}_mrr`` and so on."""
     measured = {f"{prefix}_r@{k}": proportion((found <= k).astype(np.float64), groups) for k in RECALL_AT}
+    measured[f"{prefix}_mrr"] = proportion(1 / found, groups)
     return {**measured, f"{prefix}_median_rank": median(found.astype(np.float64), groups)}
+
+
+def same_side(vectors: Vectors, ids: Ints, groups: Ints) -> tuple[Ints, Ints] | None:
+    """Retrieval within a modality by way of the other: for an item another one that shares its source, such as the name
+    of the same picture in another language (Harwath et al., arXiv 1804.03052).
+
+    The gallery of a query is all other items but those of its own group that show another source: whether these are
+    alike nobody has said.
+
+    Args:
+        vectors: ``(N, d)``.
+        ids: identity of each item's source ``(N,)``.
+        groups: ``(N,)``.
+
+    Returns:
+        Positions of the items that have a partner ``(Q,)``, and the rank of the nearest partner ``(Q,)``, 1 is first;
+        None where no item has one.
+    """
+    _, place, sizes = np.unique(ids, return_inverse=True, return_counts=True)
+    chosen = np.flatnonzero(sizes[place] > 1)
+    if len(chosen) == 0:
+        return None
+    similarity = _similarity(vectors[chosen], vectors)
+    same = ids[chosen][:, None] == ids[None, :]
+    own = same.copy()
+    own[np.arange(len(chosen)), chosen] = False
+    counted = ~same & (groups[chosen][:, None] != groups[None, :])
+    best = np.where(own, similarity, -np.inf).max(axis=1)
+    found: Ints = 1 + ((similarity >= best[:, None]) & counted).sum(axis=1)
+    return chosen, found
 
 
 def top(queries: Vectors, gallery: Vectors, count: int) -> tuple[Ints, NDArray[np.float32]]:

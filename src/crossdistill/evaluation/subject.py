@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from crossdistill.evaluation.embedding import RowVectors
 from crossdistill.evaluation.intervals import Estimate
+from crossdistill.evaluation.recognition import ENDINGS, Predictions, confusion, recognition
 from crossdistill.pairs import Side
 
 Role = Literal["objective", "baseline", "control"]
@@ -42,6 +43,8 @@ class Outcome:
     Attributes:
         metrics: by name, see docs/run-folder.md.
         skipped: protocols that were not measured, with the reason.
+        notes: of some metrics, how they were come by.
+        confusions: of each classifier which classes it confuses, see `evaluation.recognition.confusion`.
     """
 
     name: str
@@ -49,6 +52,23 @@ class Outcome:
     description: str
     metrics: dict[str, Estimate] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    confusions: dict[str, list[list[int]]] = field(default_factory=dict)
+
+    def add(self, name: str, found: Predictions, note: str = "") -> None:
+        """Adds what is said of a classifier, under ``name`` and what is appended to it."""
+        self.metrics.update(recognition(name, found))
+        self.confusions[name] = confusion(found)
+        if note:
+            self.notes[name] = note
+
+    def copy(self, name: str, other: str) -> None:
+        """Gives the results of a classifier a second name."""
+        for ending in ENDINGS:
+            self.metrics[other + ending] = self.metrics[name + ending]
+        self.confusions[other] = self.confusions[name]
+        if name in self.notes:
+            self.notes[other] = self.notes[name]
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in ``metrics.json``."""
@@ -58,4 +78,5 @@ class Outcome:
             "description": self.description,
             "metrics": {name: estimate.to_json() for name, estimate in self.metrics.items()},
             "skipped": self.skipped,
+            "notes": self.notes,
         }

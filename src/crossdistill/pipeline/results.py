@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +20,11 @@ from crossdistill.evaluation import (
     difference,
     embed_items,
     measure,
-    supervised_accuracy,
 )
-from crossdistill.evaluation.config import LABELLED
-from crossdistill.evaluation.probes import few_shot_rows
 from crossdistill.files import write_json
 from crossdistill.pairs import Side
 from crossdistill.pipeline.environment import timed
+from crossdistill.pipeline.labelled_training import describe_recognition, train_on_labels
 from crossdistill.pipeline.outcomes import write_outcomes
 from crossdistill.pipeline.segmenting import Segmentation, describe_segmentation, segment_run
 from crossdistill.pipeline.showcase import describe_pairs, embedding_map, example_pairs, retrieval_gallery
@@ -36,9 +33,9 @@ from crossdistill.pipeline.theory_terms import theory_results, theory_temperatur
 from crossdistill.pipeline.trained_controls import trained_controls
 from crossdistill.pipeline.views import augmented_pairs
 from crossdistill.pipeline.work import Run, TeacherSpace
-from crossdistill.training import TrainConfig, read_epochs
+from crossdistill.training import read_epochs
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -103,7 +100,7 @@ def measure_run(run: Run, space: TeacherSpace, *, controls_alone: bool = False) 
         _measured(run, subject, data, teacher_rows)
         for subject in [*(_trained(run, students) if students else ()), *_controls(run, space, teacher_rows)]
     ]
-    _supervised(run, data, space, distilled, outcomes)
+    train_on_labels(run, data, distilled, lambda: _untrained(run, space, random_weights=True), outcomes)
     segmentation = segment_run(run, encoders, lambda drawn: _untrained(run, space, random_weights=drawn), outcomes)
     return Measurements(data, teacher_rows, students, distilled, outcomes, segmentation)
 
@@ -191,50 +188,6 @@ def _controls(run: Run, space: TeacherSpace, teacher_rows: RowVectors) -> list[S
     return subjects
 
 
-def _supervised(
-    run: Run, data: EvaluationSet, space: TeacherSpace, distilled: Encoder, outcomes: list[Outcome]
-) -> None:
-    """Adds what is trained on labels: fine-tuning of the student, and the control that starts from random weights."""
-    fine_tune = "fine_tune" in run.evaluate.protocols and bool(outcomes) and outcomes[0].role == "objective"
-    labelled = bool(run.pairs.classes) and bool({*LABELLED, "retrieval"} & set(run.evaluate.protocols))
-    scratch = "supervised" in run.evaluate.controls and (labelled or "segmentation" not in run.evaluate.protocols)
-    if not (fine_tune or scratch):
-        return
-    train, test = (data.rows(split, "target", labelled=True) for split in ("train", "test"))
-    train_items = run.items(train.tolist(), "target", distilled.modality)
-    test_items = run.items(test.tolist(), "target", distilled.modality)
-    common: TrainConfig = run.config.train
-
-    def accuracy(encoder: Encoder, chosen: np.ndarray[Any, Any], settings: Any, title: str) -> Any:
-        items = train_items.subset(chosen.tolist())
-        section = f"evaluate.{'fine_tune' if settings is run.evaluate.fine_tune else 'supervised'}"
-        return supervised_accuracy(
-            encoder, (items, train[chosen]), (test_items, test), data, settings, common, title, section
-        )
-
-    everything = np.arange(len(train))
-    if fine_tune:
-        settings = run.evaluate.fine_tune
-        outcomes[0].metrics["fine_tune"] = accuracy(
-            copy.deepcopy(distilled), everything, settings, "fine-tuning the student"
-        )
-    if scratch:
-        start = "from scratch" if run.given_student is None else "from the module as it was given"
-        description = f"supervised {start}: the student's network, labels alone"
-        outcome = Outcome(name="supervised", role="control", description=description)
-        settings = run.evaluate.supervised
-        initial = _untrained(run, space, random_weights=True)
-        outcome.metrics["fine_tune"] = accuracy(
-            copy.deepcopy(initial), everything, settings, "training from scratch, all labels"
-        )
-        for shots in run.evaluate.shots if run.evaluate.supervised_shots else []:
-            chosen = few_shot_rows(data.labels(train), shots, 0, common.seed)
-            outcome.metrics[f"linear_{shots}_shot"] = accuracy(
-                copy.deepcopy(initial), chosen, settings, f"training from scratch, {shots} labels a class"
-            )
-        outcomes.append(outcome)
-
-
 def _untrained(run: Run, space: TeacherSpace, *, random_weights: bool) -> Encoder:
     rows = run.pairs.where("train", has=("source", "target"))
     return fresh_student(run, rows, space.teacher.encoder, random_weights=random_weights)[0]
@@ -259,6 +212,7 @@ def _assemble(run: Run, space: TeacherSpace, measured: Measurements) -> dict[str
         "teacher": _describe(space.teacher.encoder),
         "student": _describe(distilled),
         "left_out": run.left_out,
+        "recognition": describe_recognition(data, run.evaluate, main),
         "outcomes": [outcome.to_json() for outcome in outcomes],
         "comparisons": comparisons,
         "curves": read_epochs(run.folder.log),

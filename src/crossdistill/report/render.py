@@ -17,7 +17,7 @@ from crossdistill.files import read_json, write_text
 from crossdistill.report import figures, segmentation
 from crossdistill.report.table import build_table, format_value, label_of
 
-FORMAT = 2
+FORMAT = 3
 _PLAIN = ("target_to_source_r@5", "knn")  # in the table alone
 _TILES = ("target_to_source_r@1", "zero_shot", "linear", "knn", "fine_tune", "miou_frozen", "miou_tuned")
 

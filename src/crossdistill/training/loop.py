@@ -26,7 +26,7 @@ from crossdistill.training.log import TrainLog
 from crossdistill.training.parallel import Loss, ParallelStep, check_gradients, share_norms
 from crossdistill.training.resolution import check_resolutions, resized
 from crossdistill.training.sharding import Sharding, check_sharding
-from crossdistill.training.state import TrainState
+from crossdistill.training.state import SCORE, TrainState
 
 Prepare = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 """Item numbers ``(B,)`` and the decoded items ``(B, *shape)`` to what the loss takes: first of all the augmented and
@@ -48,6 +48,7 @@ class Task:
         loss: the network and the objective: the loss of one batch, of all ranks' rows together or their mean.
         section: of the configuration that its settings stand in, for messages.
         views: how often each item of a batch is embedded, where gradient caching can divide the batch; else 0.
+        score: what the monitor measures that early stopping and the best weights go by; higher is better.
         steps: where to end, if not with the last epoch.
         beside: items, at the end of those that are trained on, some of which go along with each batch. ``prepare`` then
             draws for either kind in a :func:`~crossdistill.draws.share_of_batch` of its own.
@@ -62,6 +63,7 @@ class Task:
     loss: Loss
     section: str = "train"
     views: int = 0
+    score: str = SCORE
     steps: int | None = None
     beside: Beside | None = None
     scales: Mapping[str, float] = field(default_factory=dict)
@@ -118,7 +120,7 @@ def fit(
         log: where epochs and some steps are written.
         checkpoint: folder for states after each epoch and when interrupted; None keeps no state.
         monitor: called in eval mode at the end of every ``config.monitor_every`` epochs and of the last one. What it
-            calls ``val_mrr`` decides on early stopping and on the best weights.
+            calls ``task.score`` (``val_mrr``) decides on early stopping and on the best weights.
         health: called at the end of each epoch; cheap.
 
     Raises:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from crossdistill.training.loop import Task
 
 SCORE = "val_mrr"
-"""What early stopping and the best weights go by: held-out retrieval, which needs no label. Higher is better."""
+"""What early stopping and the best weights of a distillation go by: held-out retrieval, which needs no label."""
 
 
 class TrainState:
@@ -119,7 +119,7 @@ class TrainState:
         self._task.model.eval()
         with self._average.in_place() if self._average is not None else nullcontext():
             measured = monitor()
-            score = measured.get(SCORE)
+            score = measured.get(self._task.score)
             if score is not None and score > self._best_score:
                 self._best_score, self._since_best = score, 0
                 if self._config.keep == "best":
