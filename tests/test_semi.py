@@ -15,12 +15,14 @@ from torch import Tensor
 import references
 from crossdistill.encoders.encoder import weights_hash
 from crossdistill.errors import ConfigError, PairsError, StoppedError
+from crossdistill.modalities import InputDefaults
 from crossdistill.objectives import CMC, InfoNCE, TeacherColumns, known_objectives
 from crossdistill.objectives.paws import PAWS
 from crossdistill.pairs import Pair, Pairs, open_pairs
 from crossdistill.pairs.unpair import keep_pairs
 from crossdistill.pipeline import RunFolder, make_config, run
 from crossdistill.pipeline.own_pairs import own_pairs
+from crossdistill.pipeline.work import begin
 from crossdistill.training import SemiConfig, TrainConfig, TrainLog, distil
 from crossdistill.training.batches import Beside, StepSampler
 from engine_bench import Bench, StopAt, changed, terminate
@@ -307,6 +309,19 @@ class TestRuns:
         if term == "neighbours":
             again = run(configuration(manifest, tmp_path / "again", term=term))
             assert metrics_of(again)["outcomes"] == metrics["outcomes"]
+
+    def test_runs_of_other_shares_share_no_decoded_items_by_mistake(self, manifest: Path, tmp_path: Path) -> None:
+        whole, part = (
+            begin(make_config(configuration(manifest, tmp_path / str(share), pairs=share))) for share in (1.0, 0.4)
+        )
+        part.decoded = whole.decoded
+        for each in (whole, part):
+            modality = each.config.target.resolve(
+                InputDefaults(size=32, mean=(0.5,), std=(0.5,), interpolation="bicubic")
+            )
+            row = each.pairs.where(has=("target",))[-1]
+            expected = modality.decode(each.pairs[row].target)
+            assert torch.equal(each.items([row], "target", modality)[0], expected)
 
     def test_what_cannot_be_had_is_said(self, manifest: Path, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"no unpaired target(.|\n)*semi.term(.|\n)*unpaired_target"):

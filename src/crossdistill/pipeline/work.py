@@ -77,7 +77,9 @@ class Run:
 
     def items(self, rows: Sequence[int], side: Side, modality: Modality) -> Items:
         """The items of ``rows`` on one side. All items of a side are decoded once, however often they are asked for."""
-        key = (side, modality.decoding)
+        semi = self.config.semi
+        rows_are = "" if semi is None else f" of {semi.pairs} by {semi.seed}"  # other shares have other rows
+        key = (side, modality.decoding + rows_are)
         if key not in self.decoded:
             everything = self.pairs.where(has=(side,))
             place = {row: index for index, row in enumerate(everything)}
