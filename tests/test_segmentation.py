@@ -413,7 +413,7 @@ def test_the_report_shows_masks_classes_and_curve(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     section = page[page.index("<h2>Segmentation") :]
     section = section[: section.index("</section>")]
-    assert section.count("data:image/png") == 2 * (2 + 3)  # target, truth, and three subjects
+    assert section.count("data:image/png") == 2 * (2 + 4)  # target, truth, frozen and tuned
     for name in (*CLASSES, "random_student", "supervised"):
         assert name in section
     assert "labelled masks" in section

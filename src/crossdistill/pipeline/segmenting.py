@@ -155,22 +155,23 @@ def _pictures(run: Run, measured: Segmentation, colours: NDArray[np.uint8]) -> d
     table = np.full((256, 3), _IGNORED_COLOUR, dtype=np.uint8)
     table[: len(colours)] = colours
     items = run.items(rows, "target", measured.modality) if rows else None
-    shown = {name: each for name, each in measured.found.items() if each.pictures is not None}
+    shown = [
+        (name, metric, pictures) for name, each in measured.found.items() for metric, pictures in each.pictures.items()
+    ]
+    shown.sort(key=lambda each: "_tuned" in each[1])  # side by side what may be compared
     entries = []
     for place, (row, position) in enumerate(zip(rows, masks.shown, strict=True)):
         assert items is not None
-        predicted = {
-            name: _written(run, f"mask-{row}-{number}.png", _coloured(each.pictures[place], table))
-            for number, (name, each) in enumerate(shown.items())
-            if each.pictures is not None
-        }
         entries.append({
             "row": row,
             "target": _written(run, f"mask-{row}-target.png", items.modality.draw(items[place], _SIDE)),
             "truth": _written(run, f"mask-{row}-truth.png", _coloured(masks.test_masks[position].numpy(), table)),
-            "predicted": predicted,
+            "predicted": [
+                _written(run, f"mask-{row}-{number}.png", _coloured(pictures[place], table))
+                for number, (_, _, pictures) in enumerate(shown)
+            ],
         })  # fmt: skip
-    return {"metric": {name: each.pictured for name, each in shown.items()}, "items": entries}
+    return {"columns": [{"subject": name, "metric": metric} for name, metric, _ in shown], "items": entries}
 
 
 def _coloured(mask: NDArray[np.uint8], table: NDArray[np.uint8]) -> Pillow.Image:

@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from crossdistill.errors import RunFolderError
 from crossdistill.files import read_json, write_text
-from crossdistill.report import figures, segmentation
-from crossdistill.report.table import build_table, format_value, label_of
+from crossdistill.report import figures, recognition, segmentation
+from crossdistill.report.table import build_table, format_value, label_of, tables_by_kind
 
 FORMAT = 3
 _PLAIN = ("target_to_source_r@5", "knn")  # in the table alone
@@ -55,7 +55,7 @@ def write_report(root: Path) -> Path:
             environment=environment,
             title=_title(metrics),
             table=build_table(metrics, headlines=True),
-            full_table=build_table(metrics, headlines=False),
+            full_tables=tables_by_kind(metrics),
             tiles=_tiles(metrics),
             findings=_findings(metrics),
             charts=[figure_markup(figures.comparison(metrics, metric)) for metric in _charted(metrics)],
@@ -75,6 +75,9 @@ def write_report(root: Path) -> Path:
                 )
                 if figure is not None
             ],
+            recognition=recognition.section(metrics),
+            label_curve=None if (over := recognition.label_curve(metrics)) is None else figure_markup(over),
+            confusion=None if (seen := recognition.confusion_map(metrics)) is None else figure_markup(seen),
             theory=metrics.get("theory"),
             theory_rows=_theory_rows(metrics),
             theory_figures=[

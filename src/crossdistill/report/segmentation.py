@@ -33,9 +33,8 @@ def section(metrics: dict[str, Any]) -> dict[str, Any] | None:
             for place, each in enumerate(found["classes"])
         ],
         "shown": [
-            {"subject": name, "label": _short(metric)} for name, metric in found["pictures"]["metric"].items() if metric
+            {"subject": each["subject"], "label": _short(each["metric"])} for each in found["pictures"]["columns"]
         ],
-        "lead": label_of(columns[0][1]) if columns else "",
     }
 
 

@@ -21,7 +21,7 @@ from crossdistill.pairs import Pairs
 from crossdistill.pairs.items import Items
 from crossdistill.segmentation.classes import Classes
 from crossdistill.segmentation.few import few_masks
-from crossdistill.segmentation.masks import MaskReader, masked_rows, read_masks
+from crossdistill.segmentation.masks import IGNORED, MaskReader, masked_rows, read_masks
 from crossdistill.segmentation.measuring import Overlaps, class_iou, mean_iou, overlaps, pixel_accuracy, present
 from crossdistill.segmentation.training import predict, train_segmenter
 from crossdistill.training import TrainConfig
@@ -76,13 +76,23 @@ class MaskSet:
             for split, chosen in rows.items()
         }
         groups = np.array(pairs.group_ids, dtype=np.int64)
-        # Those of one draw of chance, whatever is good or bad on them; of different groups where there are enough.
-        shown = few_masks(groups[rows["test"]], min(config.pictures, len(rows["test"])), 0, common.seed + _SHOWN)
         return cls(
             classes=classes, train=rows["train"], test=rows["test"], train_masks=masks["train"],
             test_masks=masks["test"], groups=groups[rows["train"]], test_groups=groups[rows["test"]],
-            there=present(masks["test"].numpy(), len(classes)), shown=shown.tolist(),
+            there=present(masks["test"].numpy(), len(classes)),
+            shown=_shown(masks["test"], groups[rows["test"]], config.pictures, common.seed),
         )  # fmt: skip
+
+
+def _shown(masks: Tensor, groups: Ints, count: int, seed: int) -> list[int]:
+    """Positions of some masks with two classes or more, drawn by the seed, of as many groups as can be."""
+    flat = masks.flatten(1)
+    known = flat != IGNORED
+    several = (torch.where(known, flat, flat.new_zeros(())).amax(1)
+               > torch.where(known, flat, flat.new_full((), IGNORED)).amin(1)).numpy()  # fmt: skip
+    places = np.flatnonzero(several)
+    chosen = few_masks(groups[places], min(count, len(places)), 0, seed + _SHOWN)
+    return [int(place) for place in places[chosen]]
 
 
 @dataclass
@@ -92,14 +102,12 @@ class Segmented:
     Attributes:
         metrics: ``miou_...`` and ``pixel_accuracy_...`` by name.
         by_class: for each ``miou_...`` the IoU of each class, None for one that no test mask has.
-        pictures: predicted masks of the shown test items, ``(k, H, W)``, by the last and largest number of masks.
-        pictured: the ``miou_...`` that they belong to.
+        pictures: predicted masks of the shown test items, ``(k, H, W)``, for ``miou_...`` of the most masks.
     """
 
     metrics: dict[str, Estimate] = field(default_factory=dict)
     by_class: dict[str, list[Estimate | None]] = field(default_factory=dict)
-    pictures: NDArray[np.uint8] | None = None
-    pictured: str = ""
+    pictures: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 ItemsOf = Callable[[Sequence[int], Modality], Items]
@@ -132,6 +140,7 @@ def segment(
     largest = _largest(config.masks)
     for still in [each for each in config.frozen if each in frozen]:
         for count in config.masks:
+            name = config.metric("miou", still, count)
             draws: list[Overlaps] = []
             for draw in range(1 if count == "all" else config.draws):
                 chosen = few_masks(masks.groups, count, draw, common.seed)
@@ -141,9 +150,8 @@ def segment(
                     len(masks.classes), config, common, frozen=still, title=words,
                 )  # fmt: skip
                 draws.append(overlaps(predicted, masks.test_masks.numpy(), len(masks.classes)))
-                if count == largest and draw == 0 and found.pictures is None:
-                    found.pictures, found.pictured = predicted[masks.shown], config.metric("miou", still, count)
-            name = config.metric("miou", still, count)
+                if count == largest and draw == 0:
+                    found.pictures[name] = predicted[masks.shown]
             found.metrics[name] = mean_iou(draws, masks.there, masks.test_groups)
             found.metrics[config.metric("pixel_accuracy", still, count)] = pixel_accuracy(draws, masks.test_groups)
             found.by_class[name] = [
