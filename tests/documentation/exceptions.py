@@ -59,7 +59,6 @@ EXCEPTIONS = (
         r"^python -m benchmarks\.(?!ease$|theory\.tables)",
         "measures: minutes to hours, on a machine that does nothing else; its options are parsed all the same",
     ),
-    Rule(r".", "needs the shards of this page; tests/test_bank.py runs these commands", where="docs/recipes/shards.md"),
 )
 
 SMALLER = (

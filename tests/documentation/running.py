@@ -197,7 +197,9 @@ class Page:
     def _block(self, piece: Piece) -> str | None:
         if piece.named and piece.named.endswith(".py"):
             (self.folder / piece.named).write_text(piece.text, encoding="utf-8")
-            return None  # a command of the page runs it
+            if Path(piece.named).name.startswith("test_"):
+                return self._command(f"python -m pytest -q -p no:cacheprovider {piece.named}")
+            return None if is_run(piece.named, self.pieces) else "no command of the page runs this file"
         if self._python is None:
             self._python = subprocess.Popen(
                 [sys.executable, "-m", "tests.documentation.warm", "tests.documentation.session"], cwd=self.folder,
@@ -224,3 +226,19 @@ class Page:
         if self._python is not None:
             self._python.communicate()  # the end of its input ends it
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def is_run(name: str, pieces: list[Piece]) -> bool:
+    """Whether a command of a page runs a file of Python that the page shows, or a block of the page imports it."""
+    file = Path(name)
+    executed = [piece for piece in pieces if excepted(piece) is None]
+    typed = rf"(?<![\w-]){re.escape(file.name)}(?![\w.])"
+    imported = rf"^(import|from) {re.escape(file.stem)}\b"
+    return any(
+        re.search(typed, piece.text) is not None
+        if piece.kind == "shell"
+        else piece.kind == "python"
+        and piece.named != name
+        and re.search(imported, piece.text, re.MULTILINE) is not None
+        for piece in executed
+    )

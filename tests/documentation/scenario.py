@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def _build(folder: Path) -> None:
     shutil.copytree(ROOT / "examples", folder / "examples")
     _set(folder / "data/emoji", folder, rows, {"modality": "image", "size": 64, "channels": 1})
     _others(folder)
+    _shards(folder)
     for name, content in configurations().items():
         (folder / name).write_text(yaml.safe_dump(content, sort_keys=False))
     _runs(folder)
@@ -165,6 +167,24 @@ def _rooms(folder: Path, rows: list[list[str]]) -> None:
         masks = [[*row, f"mask/{Path(row[1]).name}"] for row in rows]
         csv.writer(stream).writerows([["source", "target", "label", "group", "mask"], *masks])
     (place / "mask_classes.json").write_text(json.dumps({"0": "ground", "1": "thing", "255": "unlabelled"}))
+
+
+def _shards(folder: Path) -> None:
+    """data/000.tar to data/127.tar, one pair in each: picture, depth map, class, and a scene in JSON."""
+    from crossdistill.modalities.depth import Depth
+    from crossdistill.modalities.image import Image
+
+    for number in range(128):
+        label, variant = number % CLASSES, number // CLASSES
+        parts = folder / "data" / ".parts"
+        Image.write_fake(parts / "pair.jpg", label, variant, rich=True)
+        Depth.write_fake(parts / "pair.depth.png", label, variant, rich=False)
+        (parts / "pair.cls").write_text(f"steps {label + 3}")
+        (parts / "pair.json").write_text(json.dumps({"scene": number}))
+        with tarfile.open(folder / "data" / f"{number:03}.tar", "w") as shard:
+            for part in sorted(parts.iterdir()):
+                shard.add(part, f"{number:06}.{part.name.partition('.')[2]}")
+        shutil.rmtree(parts)
 
 
 def _runs(folder: Path) -> None:
