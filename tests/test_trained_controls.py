@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 
 import references
-from crossdistill.encoders import Encoder, TeacherConfig, build_teacher, load_encoder, weights_hash
+from crossdistill.encoders import Encoder, TeacherConfig, build_teacher, load_encoder, save_encoder, weights_hash
 from crossdistill.encoders.encoder import Architecture
 from crossdistill.errors import ConfigError, StoppedError
 from crossdistill.modalities.image import Image
 from crossdistill.objectives import CMC, InfoNCE
 from crossdistill.objectives.core import Batch
 from crossdistill.pairs.items import Items
-from crossdistill.pipeline import RunFolder, evaluate, make_config, run
+from crossdistill.pipeline import RunFolder, evaluate, make_config, run, trained_controls
 from crossdistill.training import TrainConfig, distil
 from crossdistill.training.online_teacher import OnlineSource, OnlineTeacherConfig, distil_online
 from crossdistill.training.optimiser import build_optimiser
@@ -63,7 +63,8 @@ class TestInARun:
         outcomes = {outcome["name"]: outcome for outcome in metrics_of(finished)["outcomes"]}
         assert list(outcomes) == ["cmcd", *CONTROLS]
         ssl, online = outcomes["ssl_target"], outcomes["online_teacher"]
-        assert set(ssl["metrics"]) == {"knn", "linear", "linear_2_shot"}
+        assert {"knn", "linear", "linear_2_shot"} <= set(ssl["metrics"])
+        assert not any("source" in name or "zero_shot" in name for name in ssl["metrics"])
         assert set(ssl["skipped"]) == {"retrieval", "zero_shot"}
         assert set(online["metrics"]) == set(outcomes["cmcd"]["metrics"])
         assert "(4 steps)" in ssl["description"]
@@ -73,14 +74,28 @@ class TestInARun:
         last = {line["stage"]: line["step"] for line in lines if line["kind"] == "step"}
         assert last["control/ssl_target"] == last["control/online_teacher"] == last["distil/cmcd"] == 4
 
-    def test_are_kept_and_made_anew_with_other_settings_alone(self, finished: RunFolder) -> None:
+    def test_are_kept_and_made_anew_with_other_settings_alone(
+        self, finished: RunFolder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         before = {name: weights_hash(load_encoder(finished.control(name))) for name in CONTROLS[1:]}
         written = finished.control("ssl_target") / "encoder.json"
         at = written.stat().st_mtime_ns
-        evaluate(finished.root, ["evaluate.draws=3", "evaluate.online_teacher={momentum: 0.5}"])
-        assert weights_hash(load_encoder(finished.control("online_teacher"))) != before["online_teacher"]
+        source = weights_hash(load_encoder(finished.control("online_teacher") / "source"))
+
+        def interrupted(place: Path, *rest: Any) -> None:
+            if place.name == "online_teacher":
+                raise KeyboardInterrupt
+            save_encoder(place, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(trained_controls, "save_encoder", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                evaluate(finished.root, ["evaluate.draws=3", "evaluate.online_teacher={momentum: 0.5}"])
+        # Its source is that of other settings now, so that the student of before must not be taken for whole.
+        assert weights_hash(load_encoder(finished.control("online_teacher") / "source")) != source
         evaluate(finished.root, ["evaluate.online_teacher={}", "evaluate.draws=2"])
         assert weights_hash(load_encoder(finished.control("online_teacher"))) == before["online_teacher"]
+        assert weights_hash(load_encoder(finished.control("online_teacher") / "source")) == source
         assert written.stat().st_mtime_ns == at
 
     def test_retrieval_is_among_its_own_sources(self, finished: RunFolder) -> None:

@@ -17,11 +17,11 @@ from crossdistill.encoders.maps import (
     levels_of,
     without_the_rest,
 )
-from crossdistill.encoders.store import describe_encoder, has_encoder, load_encoder, save_encoder
+from crossdistill.encoders.store import describe_encoder, forget_encoder, has_encoder, load_encoder, save_encoder
 
 __all__ = [
     "Architecture", "Encoder", "Level", "StudentConfig", "Teacher", "TeacherConfig", "build_source_backbone",
     "build_student", "build_teacher", "chosen_levels", "describe_encoder", "feature_maps", "features_and_map",
-    "has_encoder", "levels_of", "load_encoder", "resolve_modality", "save_encoder", "weights_hash",
+    "forget_encoder", "has_encoder", "levels_of", "load_encoder", "resolve_modality", "save_encoder", "weights_hash",
     "with_random_weights", "without_the_rest",
 ]  # fmt: skip

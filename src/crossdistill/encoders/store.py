@@ -44,6 +44,11 @@ def has_encoder(folder: Path) -> bool:
     return (folder / _DESCRIPTION).is_file()
 
 
+def forget_encoder(folder: Path) -> None:
+    """Makes ``folder`` one without an encoder, before another is written there."""
+    (folder / _DESCRIPTION).unlink(missing_ok=True)
+
+
 def describe_encoder(folder: Path) -> dict[str, Any]:
     """The content of ``encoder.json``.
 

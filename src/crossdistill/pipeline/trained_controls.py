@@ -18,6 +18,7 @@ from crossdistill import ranks
 from crossdistill.encoders import (
     Encoder,
     describe_encoder,
+    forget_encoder,
     has_encoder,
     load_encoder,
     save_encoder,
@@ -88,6 +89,7 @@ def _trained(run: Run, name: str, settings: BaseModel, train: Callable[[TrainLog
             encoders = train(TrainLog(run.folder.log, stage, trackers), state)
 
             def save() -> None:
+                forget_encoder(place)  # so that what is killed here leaves no parts of two trainings
                 for part in sorted(encoders, reverse=True):
                     save_encoder(place / part, encoders[part], {"stage": stage, **key})
 
