@@ -60,7 +60,7 @@ def shortened(arguments: list[str]) -> list[str]:
     if command == "data" and "dial" in arguments:
         more = ["pairs=120"]
     if command == "bank" and content:
-        more = [setting for setting in short(content) if setting.startswith("pairs=")]
+        more = short(content)  # all of it, as the run that goes on from there is the same one
     if command in ("audit", "advise") and "pairs.csv" in arguments and "modality=depth" in " ".join(arguments):
         arguments = [word if word != "pairs.csv" else "pairs-depth.csv" for word in arguments]
     if command == "advise" and "--pairs" not in arguments and "--help" not in arguments:
