@@ -84,7 +84,8 @@ def audio_run(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def address(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server in this process with two runs: drawings (two students) and sounds."""
-    pytest.importorskip("soundfile")
+    if not os.environ.get("CROSSDISTILL_BROWSER"):
+        pytest.importorskip("soundfile")
     drawings = make_run(manifest, tmp_path_factory.mktemp("page") / "drawings").root
     sounds = audio_run(tmp_path_factory.mktemp("sounds"))
     service = Service(load_students([drawings, sounds], None, "cpu"), Limits(decoders=1, upload_bytes=300_000))
@@ -279,7 +280,7 @@ def test_record_a_sound_after_switching_to_the_run_of_sounds(browser: Any, addre
     page.click("[data-do=record]")
     visit.answered()
     assert page.locator(".cd-play").count() == 6
-    with page.expect_response("**/sound", timeout=WAIT) as sound:
+    with page.expect_response(lambda response: "/sound?v=" in response.url, timeout=WAIT) as sound:
         page.locator(".cd-play").first.click()
     assert sound.value.headers["content-type"] == "audio/ogg"
     page.screenshot(path=pictures / "sound-390-dark.png", full_page=True)
