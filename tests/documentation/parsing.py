@@ -231,8 +231,15 @@ def _check_python(arguments: list[str]) -> None:
     elif arguments and arguments[0].endswith(".py"):
         if (ROOT / arguments[0]).is_file():
             _try_arguments(arguments[0], arguments[1:])
-        else:  # a file of the reader's own, which a page shows
+        elif not _is_exported(arguments[0]):  # a file of the reader's own, which a page shows
             assert any(piece.named == arguments[0] for piece in everything()), f"no page shows {arguments[0]}"
+
+
+def _is_exported(name: str) -> bool:
+    """Whether an export of a page leaves this program: ``example.py`` in its ``--out``."""
+    folder, _, file = name.rpartition("/")
+    made = rf"crossdistill export .*--out {re.escape(folder)}(\s|$)"
+    return file == "example.py" and any(re.search(made, piece.text) for piece in everything() if piece.kind == "shell")
 
 
 def _try_arguments(program: str, arguments: list[str]) -> None:
