@@ -109,7 +109,7 @@ def _ssl_target(run: Run, space: TeacherSpace, embed_target: Callable[[Encoder],
     Its head into the teacher's space is left out: it would mean nothing here, and features before the projection are
     best for probes (SimCLR, arXiv 2002.05709, section 4.2).
     """
-    if not set(run.evaluate.protocols) - {"retrieval", "zero_shot"}:
+    if not {"knn", "linear", "clustering"} & set(run.evaluate.protocols):
         run.left_out[SSL] = "its vectors are not compared with the teacher's, and nothing else is measured"
         return None
     settings = run.evaluate.ssl_target
