@@ -1,4 +1,4 @@
-"""Dense distillation: the student's feature map brought to the teacher's, place by place, beside the one vector an item.
+"""Dense distillation: the student's feature map brought to the teacher's, place by place, beside one vector an item.
 
 Each cell of the student's grid is a row of an objective, as an item is in the global one: its own partner is what the
 teacher says of the same place of the scene, and the other cells of the batch, of the same item or of others, are what
