@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from crossdistill.evaluation.both_labels import log_probabilities, pooled
+from crossdistill.evaluation.both_labels import choose_pool, log_probabilities, pooled
 from crossdistill.evaluation.clustering import agreement, clusters
 from crossdistill.evaluation.config import EvaluateConfig, Protocol
 from crossdistill.evaluation.embedding import EvaluationSet, RowVectors
@@ -56,7 +56,7 @@ class _Bench:
     config: EvaluateConfig
     seed: int
     outcome: Outcome = field(init=False)
-    _probes: dict[str, dict[str, list[tuple[LinearProbe, int]]]] = field(default_factory=dict)
+    _probes: dict[str, dict[str, list[LinearProbe]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.outcome = Outcome(
@@ -86,23 +86,29 @@ class _Bench:
         truth, groups = self.data.labels(self.test), self.data.groups(self.test)
         return stacked(answers, truth, groups, len(self.data.pairs.classes))
 
-    def target_probes(self, kind: str) -> dict[str, list[tuple[LinearProbe, int]]]:
-        """Probes on all labels (named by nothing) and on few (``_5_shot``), one a draw, and the labels behind each."""
+    @cached_property
+    def chosen(self) -> dict[str, list[Ints]]:
+        """Positions among the training rows: all (named by nothing), few of each class (``_5_shot``), one a draw."""
+        labels = self.data.labels(self.train)
+        found = {"": [np.arange(len(labels))]}
+        for shots in self.config.shots:
+            draws = range(self.config.draws)
+            found[f"_{shots}_shot"] = [few_shot_rows(labels, shots, draw, self.seed) for draw in draws]
+        return found
+
+    def target_probes(self, kind: str) -> dict[str, list[LinearProbe]]:
+        """Probes on what is `chosen`, of one kind of vectors."""
         if kind not in self._probes:
             vectors, labels = self.subject.vectors.take(self.train, kind), self.data.labels(self.train)
-            chosen = {"": [np.arange(len(labels))]}
-            for shots in self.config.shots:
-                draws = range(self.config.draws)
-                chosen[f"_{shots}_shot"] = [few_shot_rows(labels, shots, draw, self.seed) for draw in draws]
             self._probes[kind] = {
-                name: [(LinearProbe(vectors[some], labels[some]), len(some)) for some in draws]
-                for name, draws in chosen.items()
+                name: [LinearProbe(vectors[some], labels[some]) for some in draws]
+                for name, draws in self.chosen.items()
             }
         return self._probes[kind]
 
     @cached_property
-    def source_probe(self) -> tuple[LinearProbe, Vectors, int]:
-        """A probe on labelled source vectors, the mean of the subject's unlabelled training items, and the labels.
+    def source_probe(self) -> tuple[LinearProbe, Vectors]:
+        """A probe on labelled source vectors, and the mean of the subject's unlabelled training items.
 
         Each modality is centred by its own unlabelled training items, which closes the gap between their means.
         """
@@ -110,7 +116,7 @@ class _Bench:
         labelled = self.data.rows("train", "source", labelled=True)
         unlabelled = self.data.rows("train", self.subject.side)
         own_mean = unit(self.subject.vectors.take(unlabelled)).mean(axis=0)
-        return LinearProbe(self.teacher.take(labelled), self.data.labels(labelled)), own_mean, len(labelled)
+        return LinearProbe(self.teacher.take(labelled), self.data.labels(labelled)), own_mean
 
     @property
     def gallery(self) -> RowVectors:
@@ -128,7 +134,7 @@ def _knn(bench: _Bench) -> None:
 def _linear(bench: _Bench) -> None:
     unseen = bench.probed(bench.test)
     for name, probes in bench.target_probes(bench.config.representation).items():
-        bench.add(f"linear{name}", [probe.answers(unseen) for probe, _ in probes])
+        bench.add(f"linear{name}", [probe.answers(unseen) for probe in probes])
 
 
 def _clustering(bench: _Bench) -> None:
@@ -155,20 +161,25 @@ def _retrieval(bench: _Bench) -> None:
 
 def _zero_shot(bench: _Bench) -> None:
     """A linear classifier of labelled *source* vectors, applied to target vectors: no target label is used."""
-    probe, own_mean, _ = bench.source_probe
+    probe, own_mean = bench.source_probe
     bench.add("zero_shot", [probe.answers(bench.subject.vectors.take(bench.test), own_mean)])
 
 
 def _both(bench: _Bench) -> None:
     """The zero-shot classifier and those of labelled target vectors together."""
-    probe, own_mean, labels = bench.source_probe
-    unseen, classes = bench.subject.vectors.take(bench.test), len(bench.data.pairs.classes)
-    source = log_probabilities(probe.scores(unseen, own_mean), probe.classes, classes)
+    probe, own_mean = bench.source_probe
+    classes = len(bench.data.pairs.classes)
+    vectors, unseen = (bench.subject.vectors.take(rows) for rows in (bench.train, bench.test))
+    labels, groups = bench.data.labels(bench.train), bench.data.groups(bench.train)
+    seen, source = (
+        log_probabilities(probe.scores(each, own_mean), probe.classes, classes) for each in (vectors, unseen)
+    )
     for name, probes in bench.target_probes("embedding").items():
-        answers = [
-            pooled(source, log_probabilities(own.scores(unseen), own.classes, classes), labels, count)
-            for own, count in probes
-        ]
+        answers = []
+        for own, some in zip(probes, bench.chosen[name], strict=True):
+            choice = choose_pool(seen[some], vectors[some], labels[some], groups[some])
+            target = log_probabilities(own.scores(unseen), own.classes, classes)
+            answers.append(pooled(source, target, *choice))
         bench.add(f"both{name}", answers)
 
 
