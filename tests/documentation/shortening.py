@@ -50,10 +50,11 @@ def shortened(arguments: list[str]) -> list[str]:
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     if command == "demo" and "--help" not in arguments:
         content = {"out": "runs/demo"}
-    if content:
-        make_room(_outs(arguments) or [str(content.get("out"))])
-    else:
-        make_room(_outs(arguments))
+    outs = _outs(arguments) or ([str(content.get("out"))] if content else [])
+    make_room(outs)
+    for name in outs:  # of another alternative of the same command, or of an example before that has other settings
+        if name.startswith("made-by-") or (command == "bank" and content):
+            shutil.rmtree(name, ignore_errors=True)
     more = short(content, command) if content and command in TRAINING else []
     if command == "compare" and content:
         more = [*short(content), "--seeds", "1", "--trials", "1"]
