@@ -67,17 +67,20 @@ def _chosen(form: str) -> list[str]:
     choices = [word.split("|") if re.fullmatch(r"[\w./-]+(\|[\w./-]+)+", word) else [word] for word in words]
     command = " ".join(word for word in words[1:3] if word.islower() and "=" not in word)
     return [
-        " ".join(_filled(word, before, command) for before, word in zip(["", *chosen], chosen, strict=False))
-        for chosen in itertools.product(*choices)
-    ]
+        # Alternatives do not write into each other's folders.
+        " ".join(_filled(word, before, f"{command} {number or ''}".strip())
+                 for before, word in zip(["", *chosen], chosen, strict=False))
+        for number, chosen in enumerate(itertools.product(*choices))
+    ]  # fmt: skip
 
 
 def _filled(word: str, before: str, command: str) -> str:
     """Something that fits in place of a word in capitals; ``before`` is the option that it may belong to."""
-    if word == "CONFIG" and command == "pretrain":
+    name = command.rstrip(" 0123456789")
+    if word == "CONFIG" and name == "pretrain":
         return "photos.yaml"  # mine.yaml has no stage 1
     if word == "key=value":
-        return _SETTINGS.get(command, STANDS_FOR[word])
+        return _SETTINGS.get(name, STANDS_FOR[word])
     if word == "DIR":
         return f"made-by-{command.replace(' ', '-')}"  # commands of a page do not write into each other's folders
     if word in STANDS_FOR:
