@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 from scipy.special import log_softmax, softmax
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold
 
 from crossdistill.evaluation.intervals import Floats, Ints
@@ -22,6 +23,8 @@ SHARPNESS = np.geomspace(0.1, 4, 12)
 """Factors of the log probabilities that are tried with them: probes are surer than they should be, and without a factor
 a share would be chosen that hides it."""
 USUAL = (0.75, 1.0)  # where a class has too few labels to try any, about the share that is chosen with two
+
+_MOST = 500
 
 
 def pooled(source: Floats, target: Floats, share: float, sharpness: float) -> tuple[Ints, Floats]:
@@ -44,7 +47,7 @@ def pooled(source: Floats, target: Floats, share: float, sharpness: float) -> tu
 
 def choose_pool(source: Floats, vectors: Vectors, labels: Ints, groups: Ints) -> tuple[float, float]:
     """Share and sharpness with the least log loss on the labelled target items, each half of their groups judged by a
-    probe on the other half. ``USUAL`` where a class has one label, or there is one group.
+    probe on the other half. ``USUAL`` where most classes have one label, or there is one group. Of many items 500 are tried.
 
     Args:
         source: log probabilities of the same items ``(n, C)`` by the source's classifier, which has seen none of them.
@@ -52,18 +55,21 @@ def choose_pool(source: Floats, vectors: Vectors, labels: Ints, groups: Ints) ->
         labels: class numbers ``(n,)``.
         groups: ``(n,)``; items of one are alike, and kept on one side.
     """
+    if len(labels) > _MOST:
+        some = np.random.default_rng(len(labels)).permutation(len(labels))[:_MOST]
+        source, vectors, labels, groups = source[some], vectors[some], labels[some], groups[some]
     sizes = np.bincount(labels)
-    if sizes[sizes > 0].min() < 2 or len(np.unique(groups)) < 2:
+    if np.median(sizes[sizes > 0]) < 2 or len(np.unique(groups)) < 2:
         return USUAL
     target = np.empty_like(source)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
-        folds = list(StratifiedGroupKFold(2).split(vectors, labels, groups))
-    for seen, unseen in folds:
-        if len(np.unique(labels[seen])) < 2:
-            return USUAL
-        probe = LinearProbe(vectors[seen], labels[seen])
-        target[unseen] = log_probabilities(probe.scores(vectors[unseen]), probe.classes, source.shape[1])
+        warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is enough to choose by
+        for seen, unseen in StratifiedGroupKFold(2).split(vectors, labels, groups):
+            if len(np.unique(labels[seen])) < 2:
+                return USUAL
+            probe = LinearProbe(vectors[seen], labels[seen])
+            target[unseen] = log_probabilities(probe.scores(vectors[unseen]), probe.classes, source.shape[1])
     rows = np.arange(len(labels))
     losses = {
         (float(share), float(factor)): -log_softmax(factor * (share * source + (1 - share) * target), axis=1)[

@@ -11,7 +11,8 @@ from crossdistill.hub.facts import Facts
 from crossdistill.report.table import build_table, label_of
 
 _SMALL = 1000  # test items: below it intervals of a rate are wider than about three points to either side
-_KINDS = {"knn": "accuracy", "linear": "accuracy", "zero_shot": "accuracy", "fine_tune": "accuracy"}
+_ENDINGS = {"_median_rank": "median_rank", "_mrr": "mean_reciprocal_rank", "_macro_f1": "f1", "_ece": "calibration_error",
+            "_nmi": "normalized_mutual_info", "_ari": "adjusted_rand_index"}  # fmt: skip
 _TASKS = {"retrieval": "Cross-modal retrieval", "classification": "Classification of embeddings"}
 
 
@@ -43,17 +44,15 @@ def evaluation_results(facts: Facts, task: str) -> list[EvalResult]:
 
 
 def metric_type(metric: str) -> str:
-    """``accuracy``, ``recall_at_5`` or ``median_rank``."""
+    """``accuracy``, ``f1``, ``recall_at_5``, ``median_rank`` and so on."""
     if "_r@" in metric:
         return f"recall_at_{metric.rpartition('@')[2]}"
-    if metric.endswith("median_rank"):
-        return "median_rank"
-    return _KINDS.get(metric, "accuracy")
+    return next((kind for ending, kind in _ENDINGS.items() if metric.endswith(ending)), "accuracy")
 
 
 def _full_name(metric: str) -> str:
-    direction = metric.partition("_r@")[0] if "_r@" in metric else metric.removesuffix("_median_rank")
-    shown = label_of(metric).removesuffix(" back")
+    direction = metric.partition("_r@")[0].removesuffix("_median_rank").removesuffix("_mrr")
+    shown = label_of(metric).removesuffix(" back").removesuffix(" among targets")
     return f"{shown}, {direction.replace('_', ' ')}" if "_to_" in metric else shown
 
 
