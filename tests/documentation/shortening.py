@@ -53,7 +53,7 @@ def shortened(arguments: list[str]) -> list[str]:
     outs = _outs(arguments) or ([str(content.get("out"))] if content else [])
     make_room(outs)
     for name in outs:  # of another alternative of the same command, or of an example before that has other settings
-        if name.startswith("made-by-") or (command == "bank" and content):
+        if name.startswith("made-by-") or (command == "bank" and _is_of_another_objective(Path(name), content)):
             shutil.rmtree(name, ignore_errors=True)
     more = short(content, command) if content and command in TRAINING else []
     if command == "compare" and content:
@@ -67,6 +67,15 @@ def shortened(arguments: list[str]) -> list[str]:
     if command == "advise" and "--pairs" not in arguments and "--help" not in arguments:
         more = ["--pairs", "60"]
     return [*arguments, *more]
+
+
+def _is_of_another_objective(run: Path, content: Mapping[str, Any]) -> bool:
+    recorded = run / "config.yaml"
+    wanted = content.get("objective")
+    if not recorded.is_file() or not isinstance(wanted, Mapping):
+        return False
+    present = yaml.safe_load(recorded.read_text(encoding="utf-8"))["objective"]
+    return any(present.get(key) != value for key, value in wanted.items())
 
 
 def _outs(arguments: list[str]) -> list[str]:
