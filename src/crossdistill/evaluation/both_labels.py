@@ -47,7 +47,8 @@ def pooled(source: Floats, target: Floats, share: float, sharpness: float) -> tu
 
 def choose_pool(source: Floats, vectors: Vectors, labels: Ints, groups: Ints) -> tuple[float, float]:
     """Share and sharpness with the least log loss on the labelled target items, each half of their groups judged by a
-    probe on the other half. ``USUAL`` where most classes have one label, or there is one group. Of many items 500 are tried.
+    probe on the other half; of many items 500 are tried. ``USUAL`` where most classes have one label, or there is one
+    group.
 
     Args:
         source: log probabilities of the same items ``(n, C)`` by the source's classifier, which has seen none of them.

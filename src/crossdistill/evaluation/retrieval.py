@@ -10,6 +10,7 @@ from crossdistill.evaluation.intervals import Estimate, Ints, median, proportion
 from crossdistill.evaluation.probes import Vectors, unit
 
 RECALL_AT = (1, 5, 10)
+_FEWEST_PARTNERED = 0.1  # of the items: a source that stands there twice by chance makes no task
 
 
 def ranks(queries: Vectors, gallery: Vectors, query_ids: Ints, gallery_ids: Ints) -> Ints:
@@ -57,11 +58,11 @@ def same_side(vectors: Vectors, ids: Ints, groups: Ints) -> tuple[Ints, Ints] | 
 
     Returns:
         Positions of the items that have a partner ``(Q,)``, and the rank of the nearest partner ``(Q,)``, 1 is first;
-        None where no item has one.
+        None where fewer than a tenth of the items have one.
     """
     _, place, sizes = np.unique(ids, return_inverse=True, return_counts=True)
     chosen = np.flatnonzero(sizes[place] > 1)
-    if len(chosen) == 0:
+    if len(chosen) < max(1, _FEWEST_PARTNERED * len(ids)):
         return None
     similarity = _similarity(vectors[chosen], vectors)
     same = ids[chosen][:, None] == ids[None, :]

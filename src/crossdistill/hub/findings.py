@@ -11,8 +11,10 @@ from crossdistill.hub.facts import Facts
 from crossdistill.report.table import build_table, label_of
 
 _SMALL = 1000  # test items: below it intervals of a rate are wider than about three points to either side
-_ENDINGS = {"_median_rank": "median_rank", "_mrr": "mean_reciprocal_rank", "_macro_f1": "f1", "_ece": "calibration_error",
-            "_nmi": "normalized_mutual_info", "_ari": "adjusted_rand_index"}  # fmt: skip
+_ENDINGS = {
+    "_median_rank": "median_rank", "_mrr": "mean_reciprocal_rank", "_macro_f1": "f1", "_ece": "calibration_error",
+    "_nmi": "normalized_mutual_info", "_ari": "adjusted_rand_index",
+}  # fmt: skip
 _TASKS = {"retrieval": "Cross-modal retrieval", "classification": "Classification of embeddings"}
 
 
@@ -47,6 +49,8 @@ def metric_type(metric: str) -> str:
     """``accuracy``, ``f1``, ``recall_at_5``, ``median_rank`` and so on."""
     if "_r@" in metric:
         return f"recall_at_{metric.rpartition('@')[2]}"
+    if metric.startswith(("miou_", "pixel_accuracy_")):
+        return "mean_iou" if metric.startswith("miou_") else "pixel_accuracy"
     return next((kind for ending, kind in _ENDINGS.items() if metric.endswith(ending)), "accuracy")
 
 
@@ -120,11 +124,12 @@ def limits(facts: Facts, *, teacher: bool) -> list[str]:
     found.append(
         "One run with one seed. The intervals cover the choice of the test items, not that of the training seed."
     )
+    shown = {column.metric for column in build_table(results, headlines=True).columns}
     for control in results["outcomes"][1:]:
         behind = [
             f"{_full_name(each['metric'])} by {-100 * each['difference']['value']:.1f} points"
             for each in results["comparisons"]
-            if each["second"] == control["name"] and each["difference"]["high"] < 0
+            if each["second"] == control["name"] and each["difference"]["high"] < 0 and each["metric"] in shown
         ]
         if behind:
             found.append(f"*{control['name']}* ({control['description']}) beats the student in {', '.join(behind)}.")
