@@ -6,12 +6,15 @@ OUT ?= runs/demo
 # Test processes at a time; each takes up to 2 GB, and one thread.
 JOBS ?= 2
 
-.PHONY: demo test test-slow test-peers test-browser test-docs lint benchmarks docs clean
+.PHONY: demo test coverage test-slow test-peers test-browser test-docs lint benchmarks docs clean
 
 demo: $(VENV)/.installed-demo
 	$(BIN)/crossdistill demo --out $(OUT)
 
 test: $(VENV)/.installed-dev lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --no-cov -n $(JOBS) --dist loadfile -m "not slow and not peers and not browser and not docs"
+
+coverage: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not peers and not browser and not docs"
 
 test-slow: $(VENV)/.installed-dev
