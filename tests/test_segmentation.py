@@ -44,7 +44,7 @@ from crossdistill.segmentation import (
 from crossdistill.segmentation.few import few_masks
 from crossdistill.segmentation.masks import read_masks
 from crossdistill.segmentation.measuring import class_iou, mean_iou, overlaps, pixel_accuracy, present
-from crossdistill.segmentation.training import pixel_cross_entropy
+from crossdistill.segmentation.training import class_weights, pixel_cross_entropy
 from crossdistill.training import TrainConfig
 
 SIDE = 32
@@ -305,6 +305,20 @@ def test_the_loss_is_the_mean_over_pixels_with_a_class() -> None:
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(ours, torch.autograd.grad(expected, plain)[0])
     assert float(pixel_cross_entropy(logits, torch.full_like(wanted, 255)).detach()) == 0.0
+
+
+def test_rare_classes_count_as_much_as_balance_says() -> None:
+    masks = torch.zeros(2, 4, 4, dtype=torch.uint8)  # 16 pixels of class 0, 4 of class 1, 0 of class 2, 12 of none
+    masks[1] = 255
+    masks[1, 0] = 1
+    torch.testing.assert_close(class_weights(masks, 3, 0.0), torch.tensor([1.0, 1.0, 0.0]))
+    torch.testing.assert_close(class_weights(masks, 3, 1.0), torch.tensor([20 / 32, 20 / 8, 0.0]))
+    half = class_weights(masks, 3, 0.5)
+    assert half[1] / half[0] == pytest.approx(2.0)  # four times as rare, to the power of a half
+    logits = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    one, other = (torch.nn.functional.cross_entropy(logits, torch.where(masks == number, number, 255).long(),
+                                                    ignore_index=255) for number in (0, 1))  # fmt: skip
+    torch.testing.assert_close(pixel_cross_entropy(logits, masks, class_weights(masks, 3, 1.0)), (one + other) / 2)
 
 
 def test_the_measures_are_those_of_scikit_learn() -> None:

@@ -36,6 +36,9 @@ class SegmentationConfig(BaseModel):
     steps: int = Field(200, ge=1, description="as many passes more as make so many steps, for few masks")
     batch_size: int = Field(16, ge=2, description="items a step")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
+    balance: float = Field(
+        0.0, ge=0, le=1, description="0: pixels count alike; 1: classes do, however few pixels they have; between: both"
+    )
     ignore: Annotated[list[int], BeforeValidator(_listed)] = Field(
         default_factory=lambda: [255],
         description="numbers in masks that are no class: they are neither learnt nor counted",

@@ -30,8 +30,8 @@ def train_segmenter(
     frozen: bool,
     title: str,
 ) -> Segmenter:
-    """A new decoder over a copy of ``encoder``'s backbone, trained by cross-entropy of each pixel; in eval mode, on the
-    CPU.
+    """A new decoder over a copy of ``encoder``'s backbone, trained by cross-entropy of each pixel, weighted by
+    :func:`class_weights`; in eval mode, on the CPU.
 
     Items are augmented as in stage 2, and their masks moved with them; what comes in from outside has no class.
 
@@ -50,6 +50,7 @@ def train_segmenter(
     model = Segmenter(encoder, config.head, classes, frozen=frozen)
     device = choose_device(settings.device)
     modality, geometry = items.modality, items.modality.geometry
+    weights = class_weights(masks, classes, config.balance)
 
     def prepare(numbers: Tensor, decoded: Tensor) -> tuple[Tensor, ...]:
         wanted = masks[numbers.cpu()].to(device)
@@ -63,14 +64,30 @@ def train_segmenter(
         with phase("forward"), autocast(settings.precision, device):
             logits = model(images)
         with phase("objective"):
-            return pixel_cross_entropy(logits.float(), wanted)
+            return pixel_cross_entropy(logits.float(), wanted, weights)
 
     task = Task(title, model, model, prepare, loss, section="evaluate.segmentation")
     fit(task, items, settings)
     return model.cpu().eval()
 
 
-def pixel_cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
+def class_weights(masks: Tensor, classes: int, balance: float) -> Tensor:
+    """What a pixel of each class counts, ``(classes,)``: its share of the pixels to the power of ``-balance``.
+
+    With 0 all pixels count alike, and few masks that are mostly background teach background; with 1 all classes do
+    (balancing by frequency, arXiv 1411.4734). A class without a pixel has the weight 0; the mean over all pixels is 1.
+
+    Args:
+        masks: ``(n, H, W)`` in uint8, 255 where there is no class.
+        classes: their number.
+        balance: from 0 to 1.
+    """
+    counts = torch.bincount(masks.flatten(), minlength=IGNORED + 1)[:classes].double()
+    weights = torch.where(counts > 0, counts.clamp(min=1) ** -balance, 0.0)
+    return (weights * counts.sum() / (weights * counts).sum().clamp(min=1e-12)).float()
+
+
+def pixel_cross_entropy(logits: Tensor, wanted: Tensor, weights: Tensor | None = None) -> Tensor:
     """Cross-entropy, the mean over all pixels that have a class, of all ranks' items together; 0 where none has.
 
     A rank's value is such that the mean over the ranks is that of the whole batch.
@@ -78,12 +95,14 @@ def pixel_cross_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
     Args:
         logits: ``(B, C, H, W)``.
         wanted: ``(B, H, W)``, 255 where there is no class.
+        weights: of the classes, ``(C,)``; all 1 by default. The mean is then weighted by them.
     """
     # Pixels as rows: the form for pictures is not repeatable on GPUs.
     rows, numbers = logits.movedim(1, -1).flatten(0, -2), wanted.long().flatten()
-    total = F.cross_entropy(rows, numbers, ignore_index=IGNORED, reduction="sum")
-    counted = ranks.add_up([float((wanted != IGNORED).sum())])[0]
-    return total * ranks.world() / max(1.0, counted)
+    weights = (torch.ones(rows.shape[1]) if weights is None else weights).to(rows)
+    total = F.cross_entropy(rows, numbers, weights, ignore_index=IGNORED, reduction="sum")
+    counted = ranks.add_up([float(weights[numbers[numbers != IGNORED]].sum())])[0]
+    return total * ranks.world() / counted if counted else total
 
 
 def training_settings(config: SegmentationConfig, common: TrainConfig, items: int) -> TrainConfig:

@@ -1,0 +1,116 @@
+"""One setting at a time: how the results depend on the pairs, the labels, the temperature, the teacher, the student.
+
+python -m benchmarks.study.axes --data FOLDER [--out runs/study] [--axes pairs,...] [--jobs N] [--quick] [--json]
+
+Each file of `axes/` is one question: a task, methods, and the values that a setting takes. Nothing is tuned here: every
+method has its defaults, which `python -m benchmarks.study` tunes. Results are kept in OUT, and all of an axis as
+benchmarks/results/DATE-study-axis-NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.record import Measurement, recorded, save, show_all
+from benchmarks.study.tasks import task
+from crossdistill.compare import CompareConfig, compare
+from crossdistill.console import say
+from crossdistill.errors import CrossDistillError
+from crossdistill.validation import validated
+
+AXES = Path(__file__).parent / "axes"
+SEEDS = 3
+REPORTED = ("linear_5_shot", "target_to_source_r@1")
+
+
+def known_axes() -> list[str]:
+    """Their names."""
+    return sorted(file.stem for file in AXES.glob("*.yaml"))
+
+
+def points(axis: str) -> tuple[str, dict[str, dict[str, Any]], dict[str, Any]]:
+    """An axis: the task, each value's settings by dotted key, and the methods."""
+    content: dict[str, Any] = yaml.safe_load((AXES / f"{axis}.yaml").read_text(encoding="utf-8"))
+    return content["task"], content["values"], content["methods"]
+
+
+def overrides(settings: dict[str, Any]) -> list[str]:
+    """Settings as those of the command line."""
+    return [f"{key}={yaml.safe_dump(value, default_flow_style=True, width=10**6).splitlines()[0]}"
+            for key, value in settings.items()]  # fmt: skip
+
+
+def measure(axis: str, data: Path, out: Path, jobs: int | None, *, quick: bool) -> dict[str, Any]:
+    """Runs what is left of an axis: for each value every method's metrics, and their differences from the first's."""
+    name, values, methods = points(axis)
+    shared = str((out / "axes" / "bank" / name).resolve())
+    found: dict[str, Any] = {}
+    for label, settings in list(values.items())[:1] if quick else values.items():
+        say(f"{axis}: {label}")
+        # A bank is one teacher's: values that change the teacher have their own.
+        others = (
+            [] if any(key.split(".")[0] in ("teacher", "pretrain") for key in settings) else [f"bank.folder={shared}"]
+        )
+        short = ["train.epochs=2"] if quick else []
+        place = out / ("quick-axes" if quick else "axes") / axis / label.replace(" ", "-").replace("%", "")
+        config = task(name, data, place, [*overrides(settings), *others, *short])
+        wanted = validated(CompareConfig, {
+            "methods": methods, "seeds": 1 if quick else SEEDS, "trials": 1, "reference": next(iter(methods)),
+        }, "compare")  # fmt: skip
+        result = compare(config, wanted, jobs=jobs)
+        found[label] = {
+            "settings": settings, "failed": dict(result.failed), "seconds": dict(result.seconds),
+            "metrics": {each.name: {method: value.to_json() for method, value in each.values.items()}
+                        for each in result.metrics},
+            "against": {each.name: [difference.to_json() for difference in each.against] for each in result.metrics},
+        }  # fmt: skip
+    return {"axis": axis, "task": name, "methods": methods, "seeds": SEEDS, "values": found}
+
+
+def rows(found: dict[str, Any]) -> list[Measurement]:
+    """What is shown of it: each value beside the first."""
+    shown = []
+    for metric in REPORTED:
+        for method in found["methods"]:
+            values = {label: each["metrics"].get(metric, {}).get(method) for label, each in found["values"].items()}
+            percent = {label: {end: 100 * each[end] for end in ("value", "low", "high")}
+                       for label, each in values.items() if each is not None}  # fmt: skip
+            first = next(iter(percent.values()), None)
+            for label, each in percent.items():
+                name = f"{found['axis']} {label}: {method}, {metric} ({each['low']:.1f} to {each['high']:.1f})"
+                shown.append(recorded(name, each["value"], first["value"] if first else 0.0, "percent"))
+    return shown
+
+
+def main() -> None:
+    """Reads the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/study"))
+    parser.add_argument("--axes", default="", help="names, with commas; all by default")
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("--quick", action="store_true", help="one value of each, one seed, two epochs; nothing is kept")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    names = [name for name in arguments.axes.split(",") if name] or known_axes()
+    unknown = [name for name in names if name not in known_axes()]
+    if unknown:
+        parser.error(f"unknown axis {unknown[0]}, expected some of {', '.join(known_axes())}")
+    shown: list[Measurement] = []
+    try:
+        for name in names:
+            found = measure(name, arguments.data, arguments.out, arguments.jobs, quick=arguments.quick)
+            if not arguments.quick:
+                save(f"study-axis-{name}", found)
+            shown += rows(found)
+    except CrossDistillError as error:
+        raise SystemExit(f"error: {error}") from None
+    show_all(shown, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
