@@ -13,6 +13,7 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
+from crossdistill.bank.inspection import describe_bank, verify_bank
 from crossdistill.cli.app import app
 from crossdistill.compare import CompareConfig, compare, named_methods, read_comparison
 from crossdistill.compare.cell import Result
@@ -310,6 +311,15 @@ class TestWhole:
         for options, said in (([], "report: "), (["--json"], '"reference": "cmc"')):
             app(["compare", str(path), *options], standalone_mode=False)
             assert said in capsys.readouterr().out
+
+
+def test_views_of_several_seeds_and_numbers_lie_beside_each_other(manifest: Path, tmp_path: Path) -> None:
+    methods = {str(count): MethodConfig(objective="cmc", set={"views.count": count}) for count in (1, 2)}
+    config = make_config(base(tmp_path, manifest))
+    found = compare(config, CompareConfig(methods=methods, seeds=2, trials=1), jobs=1, tell=lambda line: None)
+    assert not found.failed
+    assert len(list((config.out / "bank").glob("views-*.safetensors"))) == 4
+    assert len(describe_bank(config.out / "bank")) == len(verify_bank(config.out / "bank")) == 5
 
 
 class TestMistakes:

@@ -97,6 +97,7 @@ def build_map_bank(
     dtype: Dtype = "float16",
     shard_rows: int = SHARD_ROWS,
     mend: bool = False,
+    shared: bool = False,
 ) -> Tensor:
     """Computes one feature map of each of ``items`` into ``folder``, or opens what is there.
 
@@ -110,6 +111,7 @@ def build_map_bank(
         dtype: what the values are rounded to.
         shard_rows: rows of a shard; it is made of whole batches of items, at least of one.
         mend: check all of it, and compute damaged shards again, instead of refusing it.
+        shared: the folder is of several runs, whose settings may differ: the file's name then has the key.
 
     Returns:
         ``(n, h, w, c)`` in ``dtype``: the memory-mapped file itself, not to be written to.
@@ -120,7 +122,6 @@ def build_map_bank(
         StorageError: the disk has not enough space.
     """
     refuse_first_format(folder)
-    place = Place(folder, NAME)
     height, width = map_size(teacher, level)
     cells = height * width
     weights = weights_hash(teacher.encoder.backbone)
@@ -133,6 +134,8 @@ def build_map_bank(
     at_once = max(shard_rows // cells // BATCH, 1) * BATCH * cells
     plan = Description(key=digest.hexdigest(), rows=len(items) * cells, width=level.channels, dtype=dtype, about=about,
                        shards=cut(0, len(items) * cells, at_once))  # fmt: skip
+
+    place = Place(folder, f"{NAME}-{plan.key[:12]}" if shared else NAME)
 
     def compute(start: int, stop: int) -> Iterator[Tensor]:
         for first in range(start // cells, stop // cells, BATCH):

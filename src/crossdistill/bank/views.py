@@ -101,6 +101,7 @@ def build_view_bank(
     dtype: Dtype = "float32",
     shard_rows: int = SHARD_ROWS,
     mend: bool = False,
+    shared: bool = False,
 ) -> Tensor:
     """Embeds ``count`` views of each of ``items`` into ``folder``, or opens what is there.
 
@@ -116,6 +117,7 @@ def build_view_bank(
         dtype: what the embeddings are rounded to.
         shard_rows: rows of a shard; it is made of whole batches of items, at least of one.
         mend: check all of it, and compute damaged shards again, instead of refusing it.
+        shared: the folder is of several runs, whose settings may differ: the file's name then has the key.
 
     Returns:
         ``(n, count, d)`` in ``dtype``: the memory-mapped file itself, not to be written to.
@@ -126,12 +128,13 @@ def build_view_bank(
         StorageError: the disk has not enough space.
     """
     refuse_first_format(folder)
-    place = Place(folder, NAME)
     augmentation = teacher.modality.model_dump(mode="json", by_alias=True)
     about = {**about_teacher(teacher), "preprocessing": augmentation, "count": count, "seed": seed}
     at_once = max(shard_rows // count // BATCH, 1) * BATCH * count
     plan = Description(key=_key(teacher, items, count, placements, seed), rows=len(items) * count, width=teacher.width,
                        dtype=dtype, about=about, shards=cut(0, len(items) * count, at_once))  # fmt: skip
+
+    place = Place(folder, f"{NAME}-{plan.key[:12]}" if shared else NAME)
 
     def compute(start: int, stop: int) -> Iterator[Tensor]:
         for first in range(start // count, stop // count, BATCH):

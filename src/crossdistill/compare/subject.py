@@ -6,7 +6,11 @@ import hashlib
 import json
 from pathlib import Path
 
+import torch
+
 from crossdistill.console import say, track
+from crossdistill.encoders import build_teacher, has_encoder, save_encoder
+from crossdistill.encoders.config import RANDOM
 from crossdistill.errors import PairsError
 from crossdistill.pairs import Pairs
 from crossdistill.pairs.items import content_hash
@@ -17,12 +21,19 @@ from crossdistill.pipeline.work import begin
 
 
 def with_shared_parts(config: RunConfig, out: Path) -> RunConfig:
-    """The configuration whose teacher is pretrained already and whose bank is in ``out``, so that cells share both."""
+    """The configuration whose teacher is pretrained, or drawn, already and whose bank is in ``out``: cells share both."""
     if config.pretrain is not None:
         say("stage 1, once for all cells")
         folder = run_stage_one(config.model_copy(update={"out": out / "stage-one"}))
         teacher = config.teacher.model_copy(update={"weights": str(folder.pretrained.resolve()), "backbone": None})
         config = config.model_copy(update={"pretrain": None, "teacher": teacher})
+    elif config.teacher.weights == RANDOM:  # drawn by the seed, which differs between cells
+        place = out / "teacher"
+        if not has_encoder(place):
+            torch.manual_seed(config.train.seed)
+            save_encoder(place, build_teacher(config.teacher, config.source), {"stage": "teacher"})
+        teacher = config.teacher.model_copy(update={"weights": str(place.resolve()), "backbone": None})
+        config = config.model_copy(update={"teacher": teacher})
     bank = config.bank.model_copy(update={"folder": (config.bank.folder or out / "bank").resolve()})
     return config.model_copy(update={"bank": bank, "baselines": []})
 

@@ -54,4 +54,5 @@ def _build_views(run: Run, folder: Path, settings: BankConfig) -> None:
     geometry = fresh_student(run, rows, space.teacher.encoder)[0].modality.geometry if shared else modality.geometry
     count, seed = run.config.views.count, run.config.train.seed
     build_view_bank(folder, space.teacher, items, count, view_placements(geometry, len(items), count, seed), seed,
-                    dtype=settings.dtype, shard_rows=settings.shard_rows, mend=True)  # fmt: skip
+                    dtype=settings.dtype, shard_rows=settings.shard_rows, mend=True,
+                    shared=settings.folder is not None)  # fmt: skip

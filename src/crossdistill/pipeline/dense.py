@@ -41,8 +41,9 @@ def map_bank(run: Run, teacher: Teacher, items: Items, *, mend: bool = False) ->
     settings, level = run.config.bank, map_level(teacher.encoder, run.config.dense.level, "source")
     dtype = "float16" if settings.dtype == "float32" else settings.dtype
     return build_map_bank(
-        run.bank_folder, teacher, items, level, dtype=dtype, shard_rows=settings.shard_rows, mend=mend
-    )
+        run.bank_folder, teacher, items, level, dtype=dtype, shard_rows=settings.shard_rows, mend=mend,
+        shared=settings.folder is not None,
+    )  # fmt: skip
 
 
 def dense_term(run: Run, student: Encoder, maps: TeacherMaps | None, own: ObjectiveConfig) -> DenseTerm | None:

@@ -44,8 +44,9 @@ def open_views(
     placements = view_placements(geometry, len(items), chosen.count, seed)
     bank = run.config.bank
     embeddings = build_view_bank(
-        run.bank_folder, teacher, items, chosen.count, placements, seed, dtype=bank.dtype, shard_rows=bank.shard_rows
-    )
+        run.bank_folder, teacher, items, chosen.count, placements, seed, dtype=bank.dtype, shard_rows=bank.shard_rows,
+        shared=bank.folder is not None,
+    )  # fmt: skip
     return SourceViews(embeddings, placements, item, chosen.geometry == "shared")
 
 
