@@ -21,7 +21,7 @@ from crossdistill.pipeline.work import begin
 
 
 def with_shared_parts(config: RunConfig, out: Path) -> RunConfig:
-    """The configuration whose teacher is pretrained or drawn already, and whose bank is in ``out``: cells share both."""
+    """The configuration whose teacher is pretrained or drawn already, its bank in ``out``: cells share both."""
     if config.pretrain is not None:
         say("stage 1, once for all cells")
         folder = run_stage_one(config.model_copy(update={"out": out / "stage-one"}))
