@@ -388,6 +388,15 @@ class TestBadInput:
             run(tiny, [f"pairs={other}"])
         assert {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()} == before
 
+    def test_a_run_from_before_a_setting_was_there_is_gone_on_with(self, tiny: dict[str, Any]) -> None:
+        folder = run_stage_one(tiny)
+        recorded = yaml.safe_load(folder.config.read_text())
+        del recorded["pairs"]["measure_on"], recorded["train"]["ema"]
+        folder.config.write_text(yaml.safe_dump(recorded))
+        with pytest.raises(RunFolderError, match=r"settings differ: pairs\.measure_on \(test -> val\)"):
+            run_stage_one(tiny, ["pairs.measure_on=val"])
+        assert run_stage_one(tiny).root == folder.root
+
     def test_changed_pairs_under_the_same_name_are_noticed(self, tiny: dict[str, Any], manifest: Path) -> None:
         own = manifest.parent / "changing.csv"
         own.write_text(manifest.read_text())

@@ -13,7 +13,7 @@ from crossdistill.errors import ConfigError
 from crossdistill.pipeline.config import RunConfig, make_config
 
 TASKS = Path(__file__).parent / "tasks"
-NAMES = ("emoji", "emoji-glyph", "furniture-depth", "digits-audio", "stamps-audio")
+NAMES = ("emoji", "emoji-glyph", "emoji-strokes", "furniture-depth", "digits-audio", "stamps-audio")
 DEFAULT = "cmcd"
 # What is of this method's family, and so no method "before it".
 FAMILY = ("cmcd", "cmc", "cmd", "l2+cmc", "robust_cmc")

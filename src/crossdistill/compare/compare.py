@@ -39,13 +39,13 @@ class Trial:
     failed: str | None
 
 
-def read_comparison(path: Path, overrides: list[str]) -> tuple[RunConfig, CompareConfig]:
+def read_comparison(path: str | Path, overrides: list[str]) -> tuple[RunConfig, CompareConfig]:
     """A run's configuration with or without a ``compare:`` section.
 
     Raises:
         ConfigError: the file is missing or no YAML, or something in it is wrong.
     """
-    content = read_yaml(path)
+    content = read_yaml(Path(path))
     section = content.pop("compare", {}) if isinstance(content, dict) else {}
     return make_config(content, overrides, where=str(path)), validated(CompareConfig, section or {}, "compare")
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from crossdistill.console import say
-from crossdistill.errors import RunFolderError
+from crossdistill.errors import ConfigError, RunFolderError
 from crossdistill.files import storage_errors, write_text
 from crossdistill.pairs import Pairs
 from crossdistill.pipeline.config import RunConfig, make_config
@@ -148,8 +148,7 @@ def claim(config: RunConfig, pairs: Pairs) -> RunFolder:
     folder = RunFolder(config.out)
     wanted = config.to_dict()
     if folder.config.is_file():
-        present = recorded_config(folder.config)
-        changed = _differences(present, wanted)
+        changed = _differences(_with_new_settings(recorded_config(folder.config)), wanted)
         unsafe, safe = (
             {key: changed[key] for key in sorted(changed) if is_safe(key) is kind} for kind in (False, True)
         )
@@ -207,6 +206,17 @@ def is_safe(key: str) -> bool:
     if section == "bank":
         return name in ("folder", "shard_rows")
     return section in ("out", "evaluate", "trackers") or (section in ("train", "pretrain") and name in SAFE)
+
+
+def _with_new_settings(recorded: dict[str, Any]) -> dict[str, Any]:
+    """A recorded configuration with the defaults of settings that there were not when it was written.
+
+    A run of an earlier version can so be gone on with. What this version does not understand is left as it is.
+    """
+    try:
+        return make_config(recorded).to_dict()
+    except ConfigError:
+        return recorded
 
 
 def _differences(first: Any, second: Any, path: str = "") -> dict[str, tuple[Any, Any]]:

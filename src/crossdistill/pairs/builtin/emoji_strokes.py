@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from crossdistill.files import sha256_file, write_bytes
+from crossdistill.files import write_bytes
 from crossdistill.pairs.making.build import BuiltinSet, Site, imports
+from crossdistill.pairs.making.likeness import join_alike
 from crossdistill.pairs.making.unicode_emoji import (
     OBJECT_GROUPS,
     Emoji,
@@ -120,10 +121,8 @@ def build(site: Site[EmojiStrokesOptions]) -> list[Pair]:
     rows = site.each("drawing emoji", _write, chosen)
     kept = {emoji.stem: emoji for emoji in chosen}
     labels = subgroup_labels([kept[Path(str(row.source)).stem] for row in rows])
-    # OpenMoji draws a family of unknown members as one of known ones: one picture, and so one group.
-    first: dict[str, str | None] = {}
-    groups = [first.setdefault(sha256_file(Path(str(row.source))), row.group) for row in rows]
-    return [replace(row, label=label, group=group) for row, label, group in zip(rows, labels, groups, strict=True)]
+    labelled = [replace(row, label=label) for row, label in zip(rows, labels, strict=True)]
+    return join_alike(labelled, ("source",))
 
 
 DATASET = BuiltinSet(
