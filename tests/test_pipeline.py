@@ -394,7 +394,7 @@ class TestBadInput:
         del recorded["pairs"]["measure_on"], recorded["train"]["ema"]
         folder.config.write_text(yaml.safe_dump(recorded))
         with pytest.raises(RunFolderError, match=r"settings differ: pairs\.measure_on \(test -> val\)"):
-            run_stage_one(tiny, ["pairs.measure_on=val"])
+            run_stage_one({**tiny, "pairs": {"manifest": tiny["pairs"], "measure_on": "val"}})
         assert run_stage_one(tiny).root == folder.root
 
     def test_changed_pairs_under_the_same_name_are_noticed(self, tiny: dict[str, Any], manifest: Path) -> None:
