@@ -37,7 +37,7 @@ class SegmentationConfig(BaseModel):
     batch_size: int = Field(16, ge=2, description="items a step")
     lr: float = Field(1e-3, gt=0, description="peak learning rate of AdamW")
     balance: float = Field(
-        0.0, ge=0, le=1, description="0: pixels count alike; 1: classes do, however few pixels they have; between: both"
+        0.5, ge=0, le=1, description="0: pixels count alike; 1: classes do, however few pixels they have; between: both"
     )
     ignore: Annotated[list[int], BeforeValidator(_listed)] = Field(
         default_factory=lambda: [255],
