@@ -162,6 +162,13 @@ class TestPlan:
         assert found == candidates(MethodConfig(objective={"name": "cmc", "temperature": 0.3}), config, settings)
         assert len(candidates(MethodConfig(objective="l2"), config, settings)) == 4
         assert candidates(MethodConfig(control="random_student"), config, settings) == [{}]
+        common = [{key: each[key] for key in ("train.epochs", "train.lr")} for each in found]
+        plain = candidates(MethodConfig(objective="l2"), config, settings)
+        assert common == plain  # the same for every method, in the same order
+        assert [each["train.lr"] for each in plain] == [1e-3, 3e-3, pytest.approx(1e-3 / 3), 1e-3]
+        assert [each["objective.temperature"] for each in found] == [0.3, 0.1, 0.05, 0.2]
+        every = candidates(MethodConfig(objective="cmc"), config, CompareConfig(trials=99))
+        assert len(every) == len({json.dumps(each, sort_keys=True) for each in every}) == 2 * 3 * 3
         own = MethodConfig(objective="l2", search={"train.batch_size": [16, 8]})
         assert candidates(own, config, CompareConfig(trials=9, search={}))[1] == {"train.batch_size": 8}
 

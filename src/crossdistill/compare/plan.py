@@ -46,21 +46,35 @@ class Cell:
 
 
 def candidates(method: MethodConfig, config: RunConfig, compare: CompareConfig) -> list[dict[str, Any]]:
-    """The settings that are tried for a method: its defaults first, then others in a random order, the same each time.
+    """The settings that are tried for a method: its defaults first, then others, the same each time.
 
-    Every method has as many, or all there are where its space is smaller.
+    The settings of all methods (length, learning rate) are gone through in one order for every method, so that none is
+    lucky with them; each method's own go along, one value after the other. Then what is left, in a random order. Every
+    method has as many, or all there are where its space is smaller.
     """
     if compare.trials == 1 or not method.tuned:
         return [{}]
     chosen = with_method(config, method)
-    space: dict[str, Sequence[Any]] = dict(compare.search if compare.search is not None else _common(method, chosen))
-    if method.objective is not None:
-        space |= own_search(chosen.objective)
-    space |= method.search
-    keys = list(space)
-    combinations = [dict(zip(keys, values, strict=True)) for values in itertools.product(*space.values())]
-    order = [0, *(1 + np.random.default_rng(0).permutation(len(combinations) - 1))]
-    return [combinations[place] for place in order[: compare.trials]]
+    common: dict[str, Sequence[Any]] = dict(compare.search if compare.search is not None else _common(method, chosen))
+    own: dict[str, Sequence[Any]] = dict(own_search(chosen.objective)) if method.objective is not None else {}
+    own |= method.search
+    common = {key: values for key, values in common.items() if key not in own}
+    shared = _combinations(common)
+    turns = max([len(shared), *map(len, own.values())])
+    first = [{**shared[turn % len(shared)], **{key: values[turn % len(values)] for key, values in own.items()}}
+             for turn in range(turns)]  # fmt: skip
+    every = _combinations({**common, **own})
+    rest = [every[place] for place in np.random.default_rng(0).permutation(len(every))]
+    found: list[dict[str, Any]] = []
+    for each in [*first, *rest]:
+        if len(found) < compare.trials and each not in found:
+            found.append(each)
+    return found
+
+
+def _combinations(space: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """All of a space, the last key's values first."""
+    return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
 
 
 def _common(method: MethodConfig, config: RunConfig) -> dict[str, Sequence[Any]]:

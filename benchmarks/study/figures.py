@@ -1,0 +1,93 @@
+"""The plots of docs/study.md, as SVG files: leads of the default, and curves over the axes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.study.tasks import DEFAULT
+from benchmarks.theory.figures import COLOURS, MARKS, plt, save
+from crossdistill.report.metric_names import label_of
+
+METRICS = ("linear_5_shot", "target_to_source_r@1")
+
+
+def draw(results: dict[str, dict[str, Any]], axes: dict[str, dict[str, Any]]) -> list[Path]:
+    """All plots that there are results for."""
+    found = [lead(results, metric) for metric in METRICS if results]
+    return [*found, *(curve(each) for each in axes.values())]
+
+
+def lead(results: dict[str, dict[str, Any]], metric: str) -> Path:
+    """The default minus every other method, one panel a task; filled where it is decided."""
+    tasks = {task: next(each for each in found["metrics"] if each["name"] == metric) for task, found in results.items()
+             if any(each["name"] == metric for each in found["metrics"])}  # fmt: skip
+    mean: dict[str, list[float]] = {}
+    for each in tasks.values():
+        for other in each["against"]:
+            mean.setdefault(other["second"], []).append(other["difference"]["value"])
+    order = sorted(mean, key=lambda name: -sum(mean[name]) / len(mean[name]))
+    figure, panels = plt.subplots(1, len(tasks), figsize=(1.6 + 2.6 * len(tasks), 0.8 + 0.24 * len(order)),
+                                  squeeze=False, sharey=True)  # fmt: skip
+    for panel, (task, each) in zip(panels.flat, tasks.items(), strict=True):
+        for other in each["against"]:
+            value, low, high = (100 * other["difference"][end] for end in ("value", "low", "high"))
+            colour = "#9fb0bd" if not other["decided"] else COLOURS[0] if value > 0 else COLOURS[4]
+            place = order.index(other["second"])
+            panel.plot([low, high], [place, place], color=colour, linewidth=1.6)
+            panel.plot([value], [place], "o", markersize=5, color=colour,
+                       markerfacecolor=colour if other["decided"] else "white")  # fmt: skip
+        panel.axvline(0, color="#334250", linewidth=1)
+        panel.set_title(task)
+        panel.set_xlabel("points")
+    panels.flat[0].set_yticks(range(len(order)), order)
+    figure.suptitle(f"{DEFAULT} minus each method, {label_of(metric)}; 95% intervals, filled where decided", x=0.01,
+                    ha="left", fontsize=11)  # fmt: skip
+    figure.tight_layout()
+    return save(figure, f"study-lead-{'few-shot' if metric.startswith('linear') else 'retrieval'}")
+
+
+def curve(found: dict[str, Any]) -> Path:
+    """An axis: one panel a metric, one line a method; where there is one value alone, accuracy over labels."""
+    if len(found["values"]) == 1:
+        return _label_curve(found)
+    figure, panels = plt.subplots(1, len(METRICS), figsize=(4.4 * len(METRICS), 3.3), squeeze=False)
+    labels = list(found["values"])
+    for panel, metric in zip(panels.flat, METRICS, strict=True):
+        for number, method in enumerate(found["methods"]):
+            values = [found["values"][label]["metrics"].get(metric, {}).get(method) for label in labels]
+            _line(panel, [(place, each) for place, each in enumerate(values) if each], number, method)
+        panel.set_xticks(range(len(labels)), labels)
+        panel.set_title(f"{label_of(metric)}, percent")
+        panel.set_xlabel(found["axis"])
+    panels.flat[0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return save(figure, f"study-axis-{found['axis']}")
+
+
+def _label_curve(found: dict[str, Any]) -> Path:
+    metrics = next(iter(found["values"].values()))["metrics"]
+    shots = sorted(int(name.split("_")[1]) for name in metrics if name.startswith("linear_") and name.endswith("_shot"))
+    figure, panels = plt.subplots(1, 2, figsize=(8.8, 3.3), sharey=True)
+    for panel, base, title in ((panels[0], "linear", "target labels"), (panels[1], "both", "with the source's labels")):
+        for number, method in enumerate(found["methods"]):
+            points = [(place, metrics.get(f"{base}_{shot}_shot", {}).get(method)) for place, shot in enumerate(shots)]
+            points.append((len(shots), metrics.get(base, {}).get(method)))
+            _line(panel, [(place, each) for place, each in points if each], number, method)
+        panel.set_xticks(range(len(shots) + 1), [*map(str, shots), "all"])
+        panel.set_title(f"accuracy with {title}, percent")
+        panel.set_xlabel("labels a class")
+    panels[0].legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return save(figure, f"study-axis-{found['axis']}")
+
+
+def _line(panel: Any, points: list[tuple[int, dict[str, float]]], number: int, label: str) -> None:
+    if not points:
+        return
+    places = [place for place, _ in points]
+    values = [100 * each["value"] for _, each in points]
+    off = [[100 * max(0.0, each["value"] - each["low"]) for _, each in points],
+           [100 * max(0.0, each["high"] - each["value"]) for _, each in points]]  # fmt: skip
+    panel.errorbar(places, values, yerr=off, color=COLOURS[number % len(COLOURS)], marker=MARKS[number % len(MARKS)],
+                   markersize=5, capsize=2, linewidth=1.4, label=label)  # fmt: skip

@@ -1,0 +1,167 @@
+"""The tables of docs/study.md, from the newest dated results of each task and axis.
+
+python -m benchmarks.study.tables            # prints Markdown
+python -m benchmarks.study.tables --figures  # draws docs/figures/study-*.svg as well
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import RESULTS
+from benchmarks.study.axes import known_axes
+from benchmarks.study.tasks import DEFAULT, FAMILY, NAMES
+from crossdistill.files import read_json
+from crossdistill.report.metric_names import label_of
+
+COLUMNS = (
+    "linear_5_shot", "target_to_source_r@1", "target_to_source_mrr", "zero_shot", "knn", "linear",
+    "miou_frozen_100_masks",
+)  # fmt: skip
+FIGURES = ("linear_5_shot", "target_to_source_r@1")
+
+
+def newest(name: str) -> dict[str, Any] | None:
+    """The latest raw results called so."""
+    files = sorted(file for file in RESULTS.glob(f"*-{name}.json") if re.fullmatch(rf"[\d-]{{10}}-{name}", file.stem))
+    found: dict[str, Any] | None = read_json(files[-1]) if files else None
+    return found
+
+
+def task_table(name: str, found: dict[str, Any]) -> list[str]:
+    """Every method's values with their intervals, the default first, then by the mean over the columns' ranks."""
+    metrics = {each["name"]: each for each in found["metrics"] if each["name"] in COLUMNS}
+    columns = [each for each in COLUMNS if each in metrics]
+    best = {column: max(each["value"] for each in metrics[column]["values"].values()) for column in columns}
+    counts = found["pairs"]["counts"]
+
+    def standing(method: str) -> tuple[bool, float]:
+        ranks = [metrics[each]["ranks"][method]["value"] for each in columns if method in metrics[each]["ranks"]]
+        return method != found["reference"], sum(ranks) / len(ranks) if ranks else float("inf")
+
+    lines = [
+        f"### {name}",
+        "",
+        f"{counts['train']} training pairs, {counts['val']} of validation, {counts['test']} of test in "
+        f"{found['pairs']['test_groups']} groups, {found['pairs']['classes']} classes, {found['seeds']} seeds.",
+        "",
+        "| | " + " | ".join(label_of(each) for each in columns) + " |",
+        "|---" * (1 + len(columns)) + "|",
+    ]
+    for method in sorted(found["methods"], key=standing):
+        cells = [_cell(metrics[column], method, best[column]) for column in columns]
+        written = f"*{method}*" if found["methods"][method]["control"] else f"`{method}`"
+        lines.append(f"| {written} | " + " | ".join(cells) + " |")
+    failed = [f"`{method}` has no result: {each[0]}" for method, each in found["failed"].items()]
+    return [*lines, "", *failed, *([""] if failed else [])]
+
+
+def _cell(metric: dict[str, Any], method: str, best: float) -> str:
+    if method not in metric["values"]:
+        return ""
+    value, low, high = (100 * metric["values"][method][end] for end in ("value", "low", "high"))
+    text = f"{value:.1f}"
+    if metric["values"][method]["value"] == best:
+        text = f"**{text}**"
+    against = next((each for each in metric["against"] if each["second"] == method), None)
+    mark = "" if against is None or not against["decided"] else " ▼" if against["difference"]["value"] > 0 else " ▲"
+    return f"{text} ({low:.1f} to {high:.1f}){mark}"
+
+
+def leads(results: dict[str, dict[str, Any]]) -> list[str]:
+    """The default's lead over each other objective, task by task."""
+    lines = []
+    for column in FIGURES:
+        tasks = [task for task, each in results.items() if any(metric["name"] == column for metric in each["metrics"])]
+        lines += [f"| {DEFAULT} minus ..., {label_of(column)} | " + " | ".join(tasks) + " | mean |",
+                  "|---" * (2 + len(tasks)) + "|"]  # fmt: skip
+        rows = []
+        others = dict.fromkeys(name for each in results.values() for name in each["methods"])
+        for other in others:
+            cells, values = [], []
+            for task in tasks:
+                metric = next(each for each in results[task]["metrics"] if each["name"] == column)
+                found = next((each for each in metric["against"] if each["second"] == other), None)
+                if found is None:
+                    cells.append("")
+                    continue
+                value, low, high = (100 * found["difference"][end] for end in ("value", "low", "high"))
+                values.append(value)
+                cells.append(f"{value:+.1f} ({low:+.1f} to {high:+.1f})" + (" *" if found["decided"] else ""))
+            if values:
+                mean = sum(values) / len(values)
+                control = any(each["methods"].get(other, {}).get("control") for each in results.values())
+                name = f"*{other}*" if control else f"`{other}`" + (" (of the family)" if other in FAMILY else "")
+                rows.append((mean, f"| {name} | " + " | ".join(cells) + f" | {mean:+.1f} |"))
+        lines += [line for _, line in sorted(rows)] + [""]
+    return lines
+
+
+def chosen_table(results: dict[str, dict[str, Any]]) -> list[str]:
+    """What the search on the validation split chose for each method."""
+    lines = ["| method | " + " | ".join(results) + " |", "|---" * (1 + len(results)) + "|"]
+    for method in dict.fromkeys(name for each in results.values() for name in each["methods"]):
+        cells = []
+        for each in results.values():
+            settings = each["chosen"].get(method)
+            words = [f"{key.split('.')[-1]} {value:g}" if isinstance(value, float) else f"{key.split('.')[-1]} {value}"
+                     for key, value in (settings or {}).items()]  # fmt: skip
+            cells.append(", ".join(words) or "as configured")
+        lines.append(f"| `{method}` | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def axis_table(found: dict[str, Any]) -> list[str]:
+    """An axis: values down, methods across, one table a metric."""
+    lines = [f"### {found['axis']} ({found['task']}, {found['seeds']} seeds)", ""]
+    names = [name for each in found["values"].values() for name in each["metrics"]]
+    shots = sorted({name for name in names if re.fullmatch(r"(linear|both)_\d+_shot", name)},
+                   key=lambda name: (name.split("_")[0] == "both", int(name.split("_")[1])))  # fmt: skip
+    if len(found["values"]) == 1:  # a curve over metrics instead
+        values = next(iter(found["values"].values()))["metrics"]
+        columns = [*shots, "linear", "both", "zero_shot"]
+        columns = [each for each in columns if each in values]
+        lines += ["| | " + " | ".join(label_of(each) for each in columns) + " |", "|---" * (1 + len(columns)) + "|"]
+        lines += [f"| `{method}` | " + " | ".join(_plain(values[column].get(method)) for column in columns) + " |"
+                  for method in found["methods"]]  # fmt: skip
+        return [*lines, ""]
+    for column in FIGURES:
+        lines += [f"| {label_of(column)} | " + " | ".join(found["methods"]) + " |",
+                  "|---" * (1 + len(found["methods"])) + "|"]  # fmt: skip
+        for label, each in found["values"].items():
+            cells = [_plain(each["metrics"].get(column, {}).get(method)) for method in found["methods"]]
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return lines
+
+
+def _plain(value: dict[str, float] | None) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value['value']:.1f} ({100 * value['low']:.1f} to {100 * value['high']:.1f})"
+
+
+def main() -> None:
+    """Reads the arguments, prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--figures", action="store_true")
+    arguments = parser.parse_args()
+    results = {name: each for name in NAMES if (each := newest(f"study-{name}")) is not None}
+    axes = {name: each for name in known_axes() if (each := newest(f"study-axis-{name}")) is not None}
+    lines = [line for name, each in results.items() for line in task_table(name, each)]
+    if results:
+        lines += [*leads(results), *chosen_table(results)]
+    lines += [line for each in axes.values() for line in axis_table(each)]
+    print("\n".join(lines))
+    if arguments.figures:
+        from benchmarks.study.figures import draw
+
+        for path in draw(results, axes):
+            print(Path(path))
+
+
+if __name__ == "__main__":
+    main()
