@@ -27,7 +27,7 @@ def study(data: Path, out: Path, names: tuple[str, ...], jobs: int | None, *, qu
         say(f"task {name}")
         overrides = ["train.epochs=6"] if quick else []
         config = task(name, data, out / ("quick" if quick else "full"), overrides)
-        found[name] = compare(config, settings(quick=quick), jobs=jobs)
+        found[name] = compare(config, settings(name, quick=quick), jobs=jobs)
         write_pages(found[name], config.out)
         if not quick:
             save(f"study-{name}", found[name].to_json())

@@ -16,7 +16,7 @@ TASKS = Path(__file__).parent / "tasks"
 NAMES = ("emoji", "emoji-glyph", "emoji-strokes", "furniture-depth", "digits-audio", "stamps-audio")
 DEFAULT = "cmcd"
 # What is of this method's family, and so no method "before it".
-FAMILY = ("cmcd", "cmc", "cmd", "l2+cmc", "robust_cmc")
+FAMILY = ("cmcd", "cmc", "cmd", "l2+cmc", "robust_cmc", "cmcd dense")
 OBJECTIVES = (
     DEFAULT, "cmc", "cmd", "l2+cmc", "robust_cmc", "l2", "cosine", "kd", "rkd", "pkt", "sp", "crd", "seed", "siglip",
     "lit", "vicreg", "barlow_twins", "coral", "mmd", "feature_statistics",
@@ -26,13 +26,19 @@ QUICK_TASKS, QUICK_OBJECTIVES, QUICK_CONTROLS = ("emoji",), (DEFAULT, "cmc", "l2
 SEEDS, TRIALS = 5, 4
 
 
+def _content(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((TASKS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return content
+
+
 def task(name: str, data: Path, out: Path, overrides: list[str]) -> RunConfig:
     """The configuration of a task, on sets below ``data``.
 
     Raises:
         ConfigError: the set is not there.
     """
-    content: dict[str, Any] = yaml.safe_load((TASKS / f"{name}.yaml").read_text(encoding="utf-8"))
+    content = _content(name)
+    content.pop("methods", None)
     manifest = Path(content["pairs"]["manifest"].replace("DATA", str(data)))
     if not manifest.is_file():
         raise ConfigError(
@@ -50,10 +56,11 @@ def methods(objectives: tuple[str, ...], controls: tuple[str, ...]) -> dict[str,
     }
 
 
-def settings(*, quick: bool) -> CompareConfig:
-    """What is compared."""
+def settings(name: str, *, quick: bool) -> CompareConfig:
+    """What is compared on a task: the methods of all tasks, and those that it has alone."""
     objectives, controls = (QUICK_OBJECTIVES, QUICK_CONTROLS) if quick else (OBJECTIVES, CONTROLS)
+    own = {} if quick else _content(name).get("methods", {})
     return CompareConfig(
-        methods=methods(objectives, controls), seeds=2 if quick else SEEDS, trials=2 if quick else TRIALS,
-        reference=DEFAULT,
+        methods={**methods(objectives, controls), **{each: MethodConfig(**about) for each, about in own.items()}},
+        seeds=2 if quick else SEEDS, trials=2 if quick else TRIALS, reference=DEFAULT,
     )  # fmt: skip
