@@ -10,6 +10,7 @@ benchmarks/results/DATE-study-axis-NAME.json.
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,30 @@ def known_axes() -> list[str]:
     return sorted(file.stem for file in AXES.glob("*.yaml"))
 
 
-def points(axis: str) -> tuple[str, dict[str, dict[str, Any]], dict[str, Any]]:
-    """An axis: the task, each value's settings by dotted key, and the methods."""
-    content: dict[str, Any] = yaml.safe_load((AXES / f"{axis}.yaml").read_text(encoding="utf-8"))
-    return content["task"], content["values"], content["methods"]
+@dataclass(frozen=True)
+class Axis:
+    """A question, as its file has it.
+
+    Attributes:
+        task: of the study.
+        methods: by name.
+        values: for each value of the setting, all settings by dotted key.
+        without: methods that a value makes no sense for.
+    """
+
+    task: str
+    methods: dict[str, Any]
+    values: dict[str, dict[str, Any]]
+    without: dict[str, list[str]] = field(default_factory=dict)
+
+    def methods_at(self, value: str) -> dict[str, Any]:
+        """The methods that are compared there."""
+        return {name: each for name, each in self.methods.items() if name not in self.without.get(value, [])}
+
+
+def read_axis(name: str) -> Axis:
+    """The axis of that name."""
+    return Axis(**yaml.safe_load((AXES / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
 def overrides(settings: dict[str, Any]) -> list[str]:
@@ -46,10 +67,11 @@ def overrides(settings: dict[str, Any]) -> list[str]:
 
 def measure(axis: str, data: Path, out: Path, jobs: int | None, *, quick: bool) -> dict[str, Any]:
     """Runs what is left of an axis: for each value every method's metrics, and their differences from the first's."""
-    name, values, methods = points(axis)
-    shared = str((out / "axes" / "bank" / name).resolve())
+    about = read_axis(axis)
+    shared = str((out / "axes" / "bank" / about.task).resolve())
     found: dict[str, Any] = {}
-    for label, settings in list(values.items())[:1] if quick else values.items():
+    chosen = list(about.values.items())[: 1 if quick else None]
+    for label, settings in chosen:
         say(f"{axis}: {label}")
         # A bank is one teacher's: values that change the teacher have their own.
         others = (
@@ -57,9 +79,10 @@ def measure(axis: str, data: Path, out: Path, jobs: int | None, *, quick: bool) 
         )
         short = ["train.epochs=2"] if quick else []
         place = out / ("quick-axes" if quick else "axes") / axis / label.replace(" ", "-").replace("%", "")
-        config = task(name, data, place, [*overrides(settings), *others, *short])
+        config = task(about.task, data, place, [*overrides(settings), *others, *short])
         wanted = validated(CompareConfig, {
-            "methods": methods, "seeds": 1 if quick else SEEDS, "trials": 1, "reference": next(iter(methods)),
+            "methods": about.methods_at(label), "seeds": 1 if quick else SEEDS, "trials": 1,
+            "reference": next(iter(about.methods)),
         }, "compare")  # fmt: skip
         result = compare(config, wanted, jobs=jobs)
         found[label] = {
@@ -68,7 +91,7 @@ def measure(axis: str, data: Path, out: Path, jobs: int | None, *, quick: bool) 
                         for each in result.metrics},
             "against": {each.name: [difference.to_json() for difference in each.against] for each in result.metrics},
         }  # fmt: skip
-    return {"axis": axis, "task": name, "methods": methods, "seeds": SEEDS, "values": found}
+    return {"axis": axis, "task": about.task, "methods": about.methods, "seeds": SEEDS, "values": found}
 
 
 def rows(found: dict[str, Any]) -> list[Measurement]:

@@ -1,0 +1,113 @@
+"""The study's files are valid configurations, and its tables say what the results do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks.study import axes, overall, tables, tasks
+
+from crossdistill.compare.config import MethodConfig
+from crossdistill.compare.findings import Findings, Metric
+from crossdistill.compare.plan import candidates, with_method
+from crossdistill.compare.statistics import Difference, Interval
+from crossdistill.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sets' manifests, which nothing here reads."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in tasks.NAMES:
+        (folder / name).mkdir()
+        (folder / name / "manifest.csv").touch()
+    return folder
+
+
+@pytest.mark.parametrize("name", tasks.NAMES)
+def test_every_method_fits_every_task_and_is_tried_as_often(name: str, data: Path, tmp_path: Path) -> None:
+    config, settings = tasks.task(name, data, tmp_path, []), tasks.settings(name, quick=False)
+    assert settings.reference in settings.methods
+    common = set()
+    for method in settings.methods.values():
+        with_method(config, method)
+        tried = candidates(method, config, settings)
+        assert len(tried) == (settings.trials if method.tuned else 1)
+        if method.objective is not None:
+            common.add(tuple((each["train.epochs"], each["train.lr"]) for each in tried))
+    assert len(common) == 1
+
+
+def test_a_set_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="has not been built"):
+        tasks.task("emoji", tmp_path, tmp_path, [])
+
+
+@pytest.mark.parametrize("name", axes.known_axes())
+def test_every_method_fits_every_value_of_an_axis(name: str, data: Path, tmp_path: Path) -> None:
+    about = axes.read_axis(name)
+    assert set(about.without) <= set(about.values)
+    assert {each for names in about.without.values() for each in names} <= set(about.methods)
+    for value, settings in about.values.items():
+        config = tasks.task(about.task, data, tmp_path, axes.overrides(settings))
+        for method in about.methods_at(value).values():
+            with_method(config, MethodConfig(**method))
+
+
+def differs(second: str, value: float, *, decided: bool = True) -> Difference:
+    return Difference("cmcd", second, Interval(value, value - 0.01, value + 0.01), 0.001, 0.01 if decided else 0.5, 1.0)
+
+
+def found(name: str, values: dict[str, float], decided: bool = True) -> Findings:
+    """What a comparison says whose metric has these values."""
+    ranks = {each: Interval(place, place, place) for place, each in enumerate(sorted(values, key=lambda n: -values[n]))}
+    against = [
+        differs(each, values["cmcd"] - value, decided=decided) for each, value in values.items() if each != "cmcd"
+    ]
+    metric = Metric(name, {each: Interval(value, value - 0.01, value + 0.01) for each, value in values.items()},
+                    {each: [value] for each, value in values.items()}, against, [], ranks)  # fmt: skip
+    methods = {each: MethodConfig(control=each) if each == "ssl_target" else MethodConfig(objective=each.split()[0])
+               for each in values}  # fmt: skip
+    about: dict[str, Any] = {"name": "x", "counts": {"train": 9, "val": 2, "test": 3}, "classes": 2, "test_groups": 3}
+    return Findings(about, {}, methods, "cmcd", (name,), {}, {}, [metric], {}, {}, {}, 5)
+
+
+def test_the_lead_is_over_the_best_of_the_others_and_the_family_is_none() -> None:
+    results = {
+        "one": found("linear_5_shot", {"cmcd": 0.5, "cmc": 0.9, "l2": 0.4, "siglip": 0.45, "ssl_target": 0.3}),
+        "two": found("linear_5_shot", {"cmcd": 0.5, "l2": 0.52, "siglip": 0.1, "ssl_target": 0.2}),
+    }
+    rows = {row.name: row for row in overall.measurements(results)}
+    lead = next(row for name, row in rows.items() if "best other objective" in name)
+    assert lead.value == pytest.approx((5 - 2) / 2)  # siglip on one, l2 on two
+    assert not lead.holds
+    tied = next(row for name, row in rows.items() if "first or tied" in name)
+    assert (tied.value, tied.reference) == (1, 2)
+    alone = next(row for name, row in rows.items() if "SSL" in name)
+    assert alone.value == pytest.approx(25)
+    assert alone.holds
+
+
+def test_tables_mark_what_is_decided_and_the_best() -> None:
+    content = found("linear_5_shot", {"cmcd": 0.5, "cmc": 0.6, "ssl_target": 0.3}).to_json()
+    text = "\n".join(tables.task_table("one", content))
+    assert "| `cmcd` | 50.0 (49.0 to 51.0) |" in text
+    assert "| `cmc` | **60.0** (59.0 to 61.0) ▲ |" in text
+    assert "| *ssl_target* | 30.0 (29.0 to 31.0) ▼ |" in text
+    assert "9 training pairs, 2 of validation, 3 of test in 3 groups" in text
+    undecided = found("linear_5_shot", {"cmcd": 0.5, "cmc": 0.6}, decided=False).to_json()
+    assert "▲" not in "\n".join(tables.task_table("one", undecided))
+    lines = tables.leads({"one": content})
+    assert lines[2:4] == ["| `cmc` (of the family) | -10.0 (-11.0 to -9.0) * | -10.0 |",
+                          "| *ssl_target* | +20.0 (+19.0 to +21.0) * | +20.0 |"]  # fmt: skip
+
+
+def test_an_axis_is_a_table_of_values_and_methods() -> None:
+    cell = {"value": 0.25, "low": 0.2, "high": 0.3}
+    content = {
+        "axis": "temperature", "task": "emoji", "seeds": 3, "methods": {"cmcd": {}, "cmc": {}},
+        "values": {value: {"metrics": {name: {"cmcd": cell} for name in tables.FIGURES}} for value in ("0.1", "0.2")},
+    }  # fmt: skip
+    text = "\n".join(tables.axis_table(content))
+    assert text.count("| 0.2 | 25.0 (20.0 to 30.0) |  |") == len(tables.FIGURES)
