@@ -21,7 +21,7 @@ from crossdistill.compare.compare import Trial, best, score_of
 from crossdistill.compare.config import MethodConfig, own_search
 from crossdistill.compare.findings import gather, metric_of, over_seeds
 from crossdistill.compare.page import write_pages
-from crossdistill.compare.plan import candidates, make_cell, with_settings
+from crossdistill.compare.plan import make_cell, next_trials, search_space, with_settings
 from crossdistill.compare.statistics import (
     Difference,
     Draws,
@@ -153,24 +153,47 @@ def base(tmp_path: Path, manifest: Path, **more: Any) -> dict[str, Any]:
 
 
 class TestPlan:
-    def test_defaults_come_first_and_all_have_as_many(self, tmp_path: Path, manifest: Path) -> None:
+    def test_the_space_is_rates_then_own_then_lengths(self, tmp_path: Path, manifest: Path) -> None:
         config = make_config(base(tmp_path, manifest, objective={"name": "cmc", "temperature": 0.3}))
         settings = CompareConfig(trials=4)
-        found = candidates(MethodConfig(objective={"name": "cmc", "temperature": 0.3}), config, settings)
-        assert found[0] == {"train.epochs": 3, "train.lr": 1e-3, "objective.temperature": 0.3}
-        assert len(found) == len({json.dumps(each) for each in found}) == 4
-        assert found == candidates(MethodConfig(objective={"name": "cmc", "temperature": 0.3}), config, settings)
-        assert len(candidates(MethodConfig(objective="l2"), config, settings)) == 4
-        assert candidates(MethodConfig(control="random_student"), config, settings) == [{}]
-        common = [{key: each[key] for key in ("train.epochs", "train.lr")} for each in found]
-        plain = candidates(MethodConfig(objective="l2"), config, settings)
-        assert common == plain  # the same for every method, in the same order
-        assert [each["train.lr"] for each in plain] == [1e-3, 3e-3, pytest.approx(1e-3 / 3), 1e-3]
-        assert [each["objective.temperature"] for each in found] == [0.3, 0.1, 0.05, 0.2]
-        every = candidates(MethodConfig(objective="cmc"), config, CompareConfig(trials=99))
-        assert len(every) == len({json.dumps(each, sort_keys=True) for each in every}) == 2 * 3 * 3
+        space = search_space(MethodConfig(objective={"name": "cmc", "temperature": 0.3}), config, settings)
+        assert list(space) == ["train.lr", "objective.temperature", "train.epochs"]
+        assert space["train.lr"] == [1e-3, 3e-3, pytest.approx(1e-3 / 3)]
+        assert space["objective.temperature"][0] == 0.3
+        assert space["train.epochs"] == [3, 1]
+        assert list(search_space(MethodConfig(objective="l2"), config, settings)) == ["train.lr", "train.epochs"]
+        assert search_space(MethodConfig(control="random_student"), config, settings) == {}
+        assert search_space(MethodConfig(objective="l2"), config, CompareConfig(trials=1)) == {}
         own = MethodConfig(objective="l2", search={"train.batch_size": [16, 8]})
-        assert candidates(own, config, CompareConfig(trials=9, search={}))[1] == {"train.batch_size": 8}
+        assert search_space(own, config, CompareConfig(search={})) == {"train.batch_size": [16, 8]}
+
+    def test_each_turn_goes_along_one_setting_around_the_best(self) -> None:
+        space = {"lr": [1, 3, 9], "t": [0.1, 0.2], "epochs": [30, 10]}
+        score = {3: 5.0, 9: 1.0, 1: 2.0}
+
+        def rated(settings: dict[str, Any]) -> float:
+            return score[settings["lr"]] + 10 * settings["t"] - (settings["epochs"] == 10)
+
+        tried: list[tuple[dict[str, Any], float | None]] = []
+        turns = []
+        for turn in range(5):
+            new = next_trials(space, tried, turn, trials=7)
+            turns.append(new)
+            tried += [(each, rated(each)) for each in new]
+        assert turns[0] == [{"lr": 1, "t": 0.1, "epochs": 30}]
+        assert turns[1] == [{"lr": rate, "t": 0.1, "epochs": 30} for rate in (3, 9)]
+        assert turns[2] == [{"lr": 3, "t": 0.2, "epochs": 30}]
+        assert turns[3] == [{"lr": 3, "t": 0.2, "epochs": 10}]
+        assert turns[4] == [{"lr": rate, "t": 0.2, "epochs": 30} for rate in (1, 9)]  # rates again, around the new best
+        assert next_trials(space, tried, 5, trials=7) == []
+
+    def test_a_budget_is_used_up_or_the_space_is(self) -> None:
+        for trials in (1, 2, 5, 99):
+            tried: list[tuple[dict[str, Any], float | None]] = []
+            for turn in range(60):
+                tried += [(each, None) for each in next_trials({"a": [1, 2, 3], "b": [1, 2, 3]}, tried, turn, trials)]
+            assert len(tried) == min(trials, 9)
+            assert len({json.dumps(each) for each, _ in tried}) == len(tried)
 
     def test_the_search_goes_around_what_is_configured(self) -> None:
         found = own_search(ObjectiveConfig.model_validate({"name": "cmc", "temperature": 0.3}))

@@ -23,7 +23,7 @@ OBJECTIVES = (
 )  # fmt: skip
 CONTROLS = ("random_student", "teacher_on_target", "supervised", "ssl_target", "online_teacher")
 QUICK_TASKS, QUICK_OBJECTIVES, QUICK_CONTROLS = ("emoji",), (DEFAULT, "cmc", "l2"), ("random_student",)
-SEEDS, TRIALS = 5, 4
+SEEDS, TRIALS = 5, 6
 
 
 def _content(name: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from crossdistill.compare.cell import Result, is_done, read_result
 from crossdistill.compare.config import CompareConfig, MethodConfig
 from crossdistill.compare.findings import Findings, gather
-from crossdistill.compare.plan import TUNING_SEED, Cell, candidates, make_cell, with_method
+from crossdistill.compare.plan import TUNING_SEED, Cell, make_cell, next_trials, search_space, size_of, with_method
 from crossdistill.compare.subject import prepare, with_shared_parts
 from crossdistill.compare.work import devices_here, work_through
 from crossdistill.console import say
@@ -146,18 +147,29 @@ class _Grid:
         self.folder, self.devices, self.tell = folder, devices, tell
 
     def tune(self, settings: CompareConfig, pairs: Pairs) -> dict[str, list[Trial]]:
-        """Every method's trials on the validation split."""
+        """Every method's trials on the validation split: turns of all methods at once."""
         select = decided_by(self.config, settings, pairs)
-        cells = {
-            name: [self._cell(name, each, TUNING_SEED, "val") for each in candidates(method, self.config, settings)]
-            for name, method in self.methods.items()
+        spaces = {name: search_space(method, self.config, settings) for name, method in self.methods.items()}
+        tuned = {name: space for name, space in spaces.items() if size_of(space) > 1}
+        found: dict[str, list[Trial]] = {
+            name: [] if name in tuned else [Trial({key: values[0] for key, values in space.items()}, None, None)]
+            for name, space in spaces.items()
         }
-        alone = {name for name, found in cells.items() if len(found) == 1}
-        self._work([cell for name, found in cells.items() if name not in alone for cell in found], "trial", select)
-        return {
-            name: [Trial(found[0].settings, None, None)] if name in alone else
-            [self._trial(cell, select) for cell in found] for name, found in cells.items()
-        }  # fmt: skip
+        total = sum(min(settings.trials, size_of(space)) for space in tuned.values())
+        for turn in itertools.count():
+            cells = {
+                name: [self._cell(name, each, TUNING_SEED, "val")
+                       for each in next_trials(space, [(trial.settings, trial.score) for trial in found[name]], turn,
+                                               settings.trials)]
+                for name, space in tuned.items()
+            }  # fmt: skip
+            if not any(cells.values()):
+                return found
+            before = sum(len(found[name]) for name in tuned)
+            self._work([cell for each in cells.values() for cell in each], "trial", select, before=before, total=total)
+            for name, each in cells.items():
+                found[name] += [self._trial(cell, select) for cell in each]
+        raise AssertionError("unreachable")
 
     def measure(self, chosen: Mapping[str, Trial], seeds: int, *, keep: bool) -> dict[str, list[Result]]:
         """Every method under every seed, on the test split."""
@@ -178,10 +190,15 @@ class _Grid:
         score = None if result.failed else score_of(result, select)
         return Trial(cell.settings, score, result.failed)
 
-    def _work(self, cells: list[Cell], what: str, select: tuple[str, ...], *, keep: bool = False) -> None:
-        total = len({cell.key for cell in cells})
-        done = len({cell.key for cell in cells if is_done(self.folder, cell)})
-        if done:
+    def _work(
+        self, cells: list[Cell], what: str, select: tuple[str, ...], *, before: int = 0, total: int = 0,
+        keep: bool = False,
+    ) -> None:  # fmt: skip
+        """Does what is left of some cells, ``before`` of ``total`` having been done (default: these are all)."""
+        total = total or len({cell.key for cell in cells})
+        there = len({cell.key for cell in cells if is_done(self.folder, cell)})
+        done = before + there
+        if there:
             self.tell(f"{done} of {total} {what}s are done already")
         for cell in work_through(cells, self.folder, self.devices, keep=keep):
             done += 1

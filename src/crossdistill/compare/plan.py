@@ -6,6 +6,7 @@ import copy
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -45,46 +46,61 @@ class Cell:
     key: str = ""
 
 
-def candidates(method: MethodConfig, config: RunConfig, compare: CompareConfig) -> list[dict[str, Any]]:
-    """The settings that are tried for a method: its defaults first, then others, the same each time.
+def search_space(method: MethodConfig, config: RunConfig, compare: CompareConfig) -> dict[str, list[Any]]:
+    """What is tried for a method, by dotted key, the default first: the learning rate, its own settings, the length.
 
-    The settings of all methods (length, learning rate) are gone through in one order for every method, so that none is
-    lucky with them; each method's own go along, one value after the other. Then what is left, in a random order. Every
-    method has as many, or all there are where its space is smaller.
+    Empty where it is compared as it is configured.
     """
     if compare.trials == 1 or not method.tuned:
-        return [{}]
+        return {}
     chosen = with_method(config, method)
-    common: dict[str, Sequence[Any]] = dict(compare.search if compare.search is not None else _common(method, chosen))
-    own: dict[str, Sequence[Any]] = dict(own_search(chosen.objective)) if method.objective is not None else {}
-    own |= method.search
-    common = {key: values for key, values in common.items() if key not in own}
-    shared = _combinations(common)
-    turns = max([len(shared), *map(len, own.values())])
-    first = [{**shared[turn % len(shared)], **{key: values[turn % len(values)] for key, values in own.items()}}
-             for turn in range(turns)]  # fmt: skip
-    every = _combinations({**common, **own})
-    rest = [every[place] for place in np.random.default_rng(0).permutation(len(every))]
-    found: list[dict[str, Any]] = []
-    for each in [*first, *rest]:
-        if len(found) < compare.trials and each not in found:
-            found.append(each)
-    return found
-
-
-def _combinations(space: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """All of a space, the last key's values first."""
-    return [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
-
-
-def _common(method: MethodConfig, config: RunConfig) -> dict[str, Sequence[Any]]:
-    """Lengths and learning rates around what is configured; every method is compared at the best of its own."""
+    own = own_search(chosen.objective) if method.objective is not None else {}
+    if compare.search is not None:
+        return {**compare.search, **own, **method.search}
     section = "evaluate.supervised" if method.control == "supervised" else "train"
-    settings = config.evaluate.supervised if method.control == "supervised" else config.train
-    return {
-        f"{section}.epochs": list(dict.fromkeys([settings.epochs, max(1, settings.epochs // 3)])),
-        f"{section}.lr": [settings.lr, 3 * settings.lr, settings.lr / 3],
-    }
+    settings = chosen.evaluate.supervised if method.control == "supervised" else chosen.train
+    rates = {f"{section}.lr": [settings.lr, 3 * settings.lr, settings.lr / 3]}
+    lengths = {f"{section}.epochs": list(dict.fromkeys([settings.epochs, max(1, settings.epochs // 3)]))}
+    return {**rates, **own, **lengths, **method.search}
+
+
+def size_of(space: Mapping[str, Sequence[Any]]) -> int:
+    """How many settings there are."""
+    return math.prod(len(values) for values in space.values())
+
+
+def next_trials(
+    space: Mapping[str, Sequence[Any]], tried: Sequence[tuple[Mapping[str, Any], float | None]], turn: int, trials: int
+) -> list[dict[str, Any]]:
+    """What is to be tried next of a method: a search along one setting after the other, each around the best so far.
+
+    First the defaults; then in each turn all other values of one key, the rest as in the best trial; what is left of
+    the budget when no such value is new goes to other combinations at random, the same each time.
+
+    Args:
+        space: values by dotted key, the default first.
+        tried: settings with their score, None where the training failed.
+        turn: number of this turn, from 0.
+        trials: the budget of the method.
+
+    Returns:
+        At most what is left of the budget; nothing where that, or the space, is used up.
+    """
+    left = min(trials, size_of(space)) - len(tried)
+    if left <= 0:
+        return []
+    if not tried:
+        return [{key: values[0] for key, values in space.items()}]
+    known = [dict(settings) for settings, _ in tried]
+    best, _ = max(tried, key=lambda each: float("-inf") if each[1] is None else each[1])
+    keys = list(space)
+    for key in [keys[(turn - 1 + step) % len(keys)] for step in range(len(keys))]:
+        others = [{**best, key: value} for value in space[key]]
+        if new := [each for each in others if each not in known]:
+            return new[:left]
+    every = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
+    order = np.random.default_rng(0).permutation(len(every))
+    return [every[place] for place in order if every[place] not in known][:left]
 
 
 def with_settings(content: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
