@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,9 @@ def test_a_run_has_every_number_and_says_how_it_was_come_by(finished: Path) -> N
 def test_the_report_draws_the_curve_and_the_confusions(finished: Path) -> None:
     page = (finished / "report.html").read_text()
     assert "Recognition</h2>" in page
+    tiles = re.findall(r'tile-label">(.*?)<', page)
+    assert "2-shot" in tiles
+    assert not any("macro F1" in each for each in tiles)
     curve = json.loads(page.split('id="label-curve">')[1].split("</script>")[0])
     lines = {line.get("name"): line for line in curve["data"] if line.get("name")}
     assert set(lines) == {"cmcd", "cmcd, both labels", "cmcd, source labels alone", "cmcd, fine-tuned", "supervised"}

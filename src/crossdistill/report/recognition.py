@@ -97,7 +97,7 @@ def _add_line(
             x=[*places, *places[::-1]],
             y=[100 * points[x]["low"] for x in places] + [100 * points[x]["high"] for x in places[::-1]],
             fill="toself", fillcolor=f"{colour}22", line={"width": 0}, hoverinfo="skip", legendgroup=words,
-            showlegend=False,
+            showlegend=False, mode="lines",
         )  # fmt: skip
     figure.add_scatter(
         x=places, y=[100 * points[x]["value"] for x in places], name=words, legendgroup=words, mode="lines+markers",

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from crossdistill.errors import RunFolderError
 from crossdistill.files import read_json, write_text
 from crossdistill.report import figures, recognition, segmentation
+from crossdistill.report.metric_names import headlines
 from crossdistill.report.table import build_table, format_value, label_of, tables_by_kind
 
 FORMAT = 3
@@ -123,7 +124,7 @@ def _charted(metrics: dict[str, Any]) -> list[str]:
 def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:
     """The main objective's headline numbers."""
     main = metrics["outcomes"][0]
-    few_shot = [name for name in main["metrics"] if name.startswith("linear_")]
+    few_shot = [name for name in headlines(main["metrics"]) if name.startswith("linear_")]
     names = [*_TILES[:2], *few_shot[:1], *_TILES[2:]]
     chosen = [name for name in names if name in main["metrics"]][:4]
     tiles = []
