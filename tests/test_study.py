@@ -107,7 +107,7 @@ def test_an_axis_is_a_table_of_values_and_methods() -> None:
     cell = {"value": 0.25, "low": 0.2, "high": 0.3}
     content = {
         "axis": "temperature", "task": "emoji", "seeds": 3, "methods": {"cmcd": {}, "cmc": {}},
-        "values": {value: {"metrics": {name: {"cmcd": cell} for name in tables.FIGURES}} for value in ("0.1", "0.2")},
+        "values": {value: {"metrics": {name: {"cmcd": cell} for name in tasks.HEADLINES}} for value in ("0.1", "0.2")},
     }  # fmt: skip
     text = "\n".join(tables.axis_table(content))
-    assert text.count("| 0.2 | 25.0 (20.0 to 30.0) |  |") == len(tables.FIGURES)
+    assert text.count("| 0.2 | 25.0 (20.0 to 30.0) |  |") == len(tasks.HEADLINES)

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from benchmarks.record import Measurement, recorded, save, show_all
-from benchmarks.study.tasks import task
+from benchmarks.study.tasks import HEADLINES, task
 from crossdistill.compare import CompareConfig, compare
 from crossdistill.console import say
 from crossdistill.errors import CrossDistillError
@@ -25,7 +25,6 @@ from crossdistill.validation import validated
 
 AXES = Path(__file__).parent / "axes"
 SEEDS = 3
-REPORTED = ("linear_5_shot", "target_to_source_r@1")
 
 
 def known_axes() -> list[str]:
@@ -97,7 +96,7 @@ def measure(axis: str, data: Path, out: Path, jobs: int | None, *, quick: bool) 
 def rows(found: dict[str, Any]) -> list[Measurement]:
     """What is shown of it: each value beside the first."""
     shown = []
-    for metric in REPORTED:
+    for metric in HEADLINES:
         for method in found["methods"]:
             values = {label: each["metrics"].get(metric, {}).get(method) for label, each in found["values"].items()}
             percent = {label: {end: 100 * each[end] for end in ("value", "low", "high")}

@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.tasks import DEFAULT
+from benchmarks.study.tasks import DEFAULT, HEADLINES
 from benchmarks.theory.figures import COLOURS, MARKS, plt, save
 from crossdistill.report.metric_names import label_of
-
-METRICS = ("linear_5_shot", "target_to_source_r@1")
 
 
 def draw(results: dict[str, dict[str, Any]], axes: dict[str, dict[str, Any]]) -> list[Path]:
     """All plots that there are results for."""
-    found = [lead(results, metric) for metric in METRICS if results]
+    found = [lead(results, metric) for metric in HEADLINES if results]
     return [*found, *(curve(each) for each in axes.values())]
 
 
@@ -51,9 +49,9 @@ def curve(found: dict[str, Any]) -> Path:
     """An axis: one panel a metric, one line a method; where there is one value alone, accuracy over labels."""
     if len(found["values"]) == 1:
         return _label_curve(found)
-    figure, panels = plt.subplots(1, len(METRICS), figsize=(4.4 * len(METRICS), 3.3), squeeze=False)
+    figure, panels = plt.subplots(1, len(HEADLINES), figsize=(4.4 * len(HEADLINES), 3.3), squeeze=False)
     labels = list(found["values"])
-    for panel, metric in zip(panels.flat, METRICS, strict=True):
+    for panel, metric in zip(panels.flat, HEADLINES, strict=True):
         for number, method in enumerate(found["methods"]):
             values = [found["values"][label]["metrics"].get(metric, {}).get(method) for label in labels]
             _line(panel, [(place, each) for place, each in enumerate(values) if each], number, method)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.record import Measurement
-from benchmarks.study.tasks import DEFAULT, FAMILY
+from benchmarks.study.tasks import DEFAULT, FAMILY, HEADLINES
 from crossdistill.compare.findings import Findings, Metric
 
-FEW_SHOT, RETRIEVAL = "linear_5_shot", "target_to_source_r@1"
+FEW_SHOT, RETRIEVAL = HEADLINES
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.record import RESULTS
 from benchmarks.study.axes import known_axes
-from benchmarks.study.tasks import DEFAULT, FAMILY, NAMES
+from benchmarks.study.tasks import DEFAULT, FAMILY, HEADLINES, NAMES
 from crossdistill.files import read_json
 from crossdistill.report.metric_names import label_of
 
@@ -21,7 +21,6 @@ COLUMNS = (
     "linear_5_shot", "target_to_source_r@1", "target_to_source_mrr", "zero_shot", "knn", "linear",
     "miou_frozen_100_masks",
 )  # fmt: skip
-FIGURES = ("linear_5_shot", "target_to_source_r@1")
 
 
 def newest(name: str) -> dict[str, Any] | None:
@@ -74,7 +73,7 @@ def _cell(metric: dict[str, Any], method: str, best: float) -> str:
 def leads(results: dict[str, dict[str, Any]]) -> list[str]:
     """The default's lead over each other objective, task by task."""
     lines = []
-    for column in FIGURES:
+    for column in HEADLINES:
         tasks = [task for task, each in results.items() if any(metric["name"] == column for metric in each["metrics"])]
         lines += [f"| {DEFAULT} minus ..., {label_of(column)} | " + " | ".join(tasks) + " | mean |",
                   "|---" * (2 + len(tasks)) + "|"]  # fmt: skip
@@ -128,7 +127,7 @@ def axis_table(found: dict[str, Any]) -> list[str]:
         lines += [f"| `{method}` | " + " | ".join(_plain(values[column].get(method)) for column in columns) + " |"
                   for method in found["methods"]]  # fmt: skip
         return [*lines, ""]
-    for column in FIGURES:
+    for column in HEADLINES:
         lines += [f"| {label_of(column)} | " + " | ".join(found["methods"]) + " |",
                   "|---" * (1 + len(found["methods"])) + "|"]  # fmt: skip
         for label, each in found["values"].items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,20 +155,23 @@ class _Grid:
             for name, space in spaces.items()
         }
         total = sum(min(settings.trials, size_of(space)) for space in tuned.values())
-        for turn in itertools.count():
-            cells = {
+
+        def cells_of(turn: int) -> dict[str, list[Cell]]:
+            tried = {name: [(trial.settings, trial.score) for trial in found[name]] for name in tuned}
+            return {
                 name: [self._cell(name, each, TUNING_SEED, "val")
-                       for each in next_trials(space, [(trial.settings, trial.score) for trial in found[name]], turn,
-                                               settings.trials)]
+                       for each in next_trials(space, tried[name], turn, settings.trials)]
                 for name, space in tuned.items()
             }  # fmt: skip
-            if not any(cells.values()):
-                return found
+
+        turn = 0
+        while any((cells := cells_of(turn)).values()):
             before = sum(len(found[name]) for name in tuned)
             self._work([cell for each in cells.values() for cell in each], "trial", select, before=before, total=total)
             for name, each in cells.items():
                 found[name] += [self._trial(cell, select) for cell in each]
-        raise AssertionError("unreachable")
+            turn += 1
+        return found
 
     def measure(self, chosen: Mapping[str, Trial], seeds: int, *, keep: bool) -> dict[str, list[Result]]:
         """Every method under every seed, on the test split."""

@@ -18,13 +18,14 @@ from crossdistill.pairs.making.build import BuiltinSet, NoOptions, Site, imports
 from crossdistill.pairs.making.likeness import join_alike
 from crossdistill.pairs.making.unicode_emoji import (
     OBJECT_GROUPS,
+    OPENMOJI,
     Emoji,
     concept,
     openmoji_drawing,
     subgroup_labels,
     untoned_emoji,
 )
-from crossdistill.pairs.table import Licence, Pair
+from crossdistill.pairs.table import Pair
 
 SIDE = 96  # pixels
 
@@ -92,11 +93,7 @@ def build(site: Site[NoOptions]) -> list[Pair]:
 DATASET = BuiltinSet(
     name="emoji",
     summary="OpenMoji drawings: colour layer -> line layer, 96 px, Unicode subgroups as classes",
-    licence=Licence(
-        name="CC BY-SA 4.0",
-        attribution="All emojis designed by OpenMoji, the open-source emoji and icon project.",
-        url="https://creativecommons.org/licenses/by-sa/4.0/",
-    ),
+    licence=OPENMOJI,
     version="2",
     build=build,
     options=NoOptions,

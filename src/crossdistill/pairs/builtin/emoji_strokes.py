@@ -23,13 +23,14 @@ from crossdistill.pairs.making.build import BuiltinSet, Site, imports
 from crossdistill.pairs.making.likeness import join_alike
 from crossdistill.pairs.making.unicode_emoji import (
     OBJECT_GROUPS,
+    OPENMOJI,
     Emoji,
     concept,
     openmoji_drawing,
     subgroup_labels,
     untoned_emoji,
 )
-from crossdistill.pairs.table import Licence, Pair
+from crossdistill.pairs.table import Pair
 
 SIDE = 96  # pixels
 CANVAS = 72.0  # units of OpenMoji's drawings, in width and height
@@ -104,7 +105,7 @@ def _write(folder: Path, options: EmojiStrokesOptions, emoji: Emoji) -> list[Pai
     source, target = folder / "source" / f"{emoji.stem}.png", folder / "target" / f"{emoji.stem}.npy"
     write_bytes(source, bytes(picture))
     write_bytes(target, series.getvalue())
-    return [Pair(source=source, target=target, label=emoji.subgroup, group=concept(emoji.codes), where=emoji.name)]
+    return [Pair(source=source, target=target, group=concept(emoji.codes), where=emoji.name)]
 
 
 def build(site: Site[EmojiStrokesOptions]) -> list[Pair]:
@@ -128,11 +129,7 @@ def build(site: Site[EmojiStrokesOptions]) -> list[Pair]:
 DATASET = BuiltinSet(
     name="emoji-strokes",
     summary="OpenMoji drawings -> a pen's way along their lines as a time series, Unicode subgroups as classes",
-    licence=Licence(
-        name="CC BY-SA 4.0",
-        attribution="All emojis designed by OpenMoji, the open-source emoji and icon project.",
-        url="https://creativecommons.org/licenses/by-sa/4.0/",
-    ),
+    licence=OPENMOJI,
     version="1",
     build=build,
     options=EmojiStrokesOptions,

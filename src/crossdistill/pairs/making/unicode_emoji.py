@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 
+from crossdistill.pairs.table import Licence
+
 MIN_CLASS = 16  # members
+
+OPENMOJI = Licence(
+    name="CC BY-SA 4.0",
+    attribution="All emojis designed by OpenMoji, the open-source emoji and icon project.",
+    url="https://creativecommons.org/licenses/by-sa/4.0/",
+)
 
 OBJECT_GROUPS = ("People & Body", "Animals & Nature", "Food & Drink", "Travel & Places", "Activities", "Objects")
 
