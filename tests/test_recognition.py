@@ -237,6 +237,24 @@ class TestBothLabels:
         source = log_probabilities(4 * np.eye(4)[named], np.arange(4), 4)
         assert least <= choose_pool(source, vectors, labels, np.arange(40))[0] <= most
 
+    @pytest.mark.parametrize(("each", "parts"), [(2, 2), (3, 3), (20, 5)])
+    def test_a_probe_is_judged_with_nearly_as_many_labels_as_it_will_have(
+        self, each: int, parts: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fitted: list[int] = []
+
+        class Counting(LinearProbe):
+            def __init__(self, train: np.ndarray, labels: np.ndarray) -> None:
+                fitted.append(len(labels))
+                super().__init__(train, labels)
+
+        monkeypatch.setattr("crossdistill.evaluation.both_labels.LinearProbe", Counting)
+        rng = np.random.default_rng(0)
+        labels = np.repeat(np.arange(4), each)
+        vectors = (np.eye(4, 8)[labels] + rng.normal(size=(len(labels), 8))).astype(np.float32)
+        choose_pool(np.full((len(labels), 4), -np.log(4)), vectors, labels, np.arange(len(labels)))
+        assert fitted == parts * [len(labels) * (parts - 1) // parts]
+
     def test_the_usual_share_where_nothing_can_be_tried(self) -> None:
         source, vectors = np.zeros((3, 3)), np.eye(3, dtype=np.float32)
         assert choose_pool(source, vectors, np.arange(3), np.arange(3)) == USUAL
@@ -256,6 +274,35 @@ class TestBothLabels:
         config = EvaluateConfig(protocols=["linear", "zero_shot", "both"], shots=[1], draws=5)
         metrics = measure(subject, data, teacher, config, seed=0).metrics
         assert metrics["both_1_shot"].value > metrics["linear_1_shot"].value + 0.05
+
+    def test_items_that_the_student_was_not_trained_on_judge_where_all_labels_are_used(self) -> None:
+        """A student that matches its teacher on the training pairs alone: what the source's classifier says of new
+        items is wrong, and only the val split shows it."""
+        rng = np.random.default_rng(0)
+        rows, source, target = [], [], []
+        for split, count in (("train", 80), ("val", 40), ("test", 80)):
+            for number in range(count):
+                label = number % 4
+                seen = np.eye(4)[label] + 0.3 * rng.normal(size=4)
+                own = 1.5 * np.eye(4)[label] + 0.5 * rng.normal(size=4)
+                source.append(np.concatenate([seen, np.zeros(4)]))
+                target.append(np.concatenate([seen if split == "train" else np.roll(seen, 1), own]))
+                name = f"{split}-{number}"
+                rows.append(Pair(source=Path(f"s/{name}"), target=Path(f"t/{name}"), label=str(label), split=split))  # type: ignore[arg-type]
+        made = [RowVectors(np.arange(200), *(2 * (np.array(each, dtype=np.float32),))) for each in (source, target)]
+        subject = Subject(name="x", role="objective", description="", side="target", shared=True, vectors=made[1])
+        config = EvaluateConfig(protocols=["linear", "zero_shot", "both"], shots=[], draws=1)
+        data = EvaluationSet(Pairs(tuple(rows)), np.arange(200))
+        metrics = measure(subject, data, made[0], config, seed=0).metrics
+        assert metrics["zero_shot"].value < 0.2
+        assert metrics["both"].value >= metrics["linear"].value > 0.5
+        without = EvaluationSet(Pairs(tuple(row for row in rows if row.split != "val")), np.arange(160))
+        made = [
+            RowVectors(np.arange(160), *(2 * (np.delete(each.embeddings, range(80, 120), axis=0),))) for each in made
+        ]
+        subject = Subject(name="x", role="objective", description="", side="target", shared=True, vectors=made[1])
+        judged_by_train = measure(subject, without, made[0], config, seed=0).metrics
+        assert judged_by_train["both"].value < judged_by_train["linear"].value
 
 
 class TestRetrieval:

@@ -8,10 +8,10 @@ OUT, and each task's results as benchmarks/results/DATE-study-TASK.json.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from benchmarks.record import Measurement, save, show_all
+from benchmarks.study.arguments import read_arguments
 from benchmarks.study.overall import measurements
 from benchmarks.study.tasks import NAMES, QUICK_TASKS, settings, task
 from crossdistill.compare import Findings, compare
@@ -36,18 +36,10 @@ def study(data: Path, out: Path, names: tuple[str, ...], jobs: int | None, *, qu
 
 def main() -> None:
     """Reads the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("runs/study"))
-    parser.add_argument("--tasks", default="", help="names, with commas; all by default")
-    parser.add_argument("--jobs", type=int)
-    parser.add_argument("--quick", action="store_true", help="one task, four methods, two seeds, short trainings")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    names = tuple(name for name in arguments.tasks.split(",") if name) or (QUICK_TASKS if arguments.quick else NAMES)
-    unknown = [name for name in names if name not in NAMES]
-    if unknown:
-        parser.error(f"unknown task {unknown[0]}, expected some of {', '.join(NAMES)}")
+    arguments = read_arguments(
+        __doc__, of="tasks", known=NAMES, quick="three objectives and a control, two seeds, short; one task by default"
+    )
+    names = QUICK_TASKS if arguments.quick and set(arguments.names) == set(NAMES) else arguments.names
     try:
         rows = study(arguments.data, arguments.out, names, arguments.jobs, quick=arguments.quick)
     except CrossDistillError as error:

@@ -9,7 +9,6 @@ benchmarks/results/DATE-study-axis-NAME.json.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import yaml
 
 from benchmarks.record import Measurement, recorded, save, show_all
+from benchmarks.study.arguments import read_arguments
 from benchmarks.study.tasks import HEADLINES, task
 from crossdistill.compare import CompareConfig, compare
 from crossdistill.console import say
@@ -110,21 +110,12 @@ def rows(found: dict[str, Any]) -> list[Measurement]:
 
 def main() -> None:
     """Reads the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=Path("runs/study"))
-    parser.add_argument("--axes", default="", help="names, with commas; all by default")
-    parser.add_argument("--jobs", type=int)
-    parser.add_argument("--quick", action="store_true", help="one value of each, one seed, two epochs; nothing is kept")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    names = [name for name in arguments.axes.split(",") if name] or known_axes()
-    unknown = [name for name in names if name not in known_axes()]
-    if unknown:
-        parser.error(f"unknown axis {unknown[0]}, expected some of {', '.join(known_axes())}")
+    arguments = read_arguments(
+        __doc__, of="axes", known=known_axes(), quick="one value of each, one seed, two epochs; nothing is kept"
+    )
     shown: list[Measurement] = []
     try:
-        for name in names:
+        for name in arguments.names:
             found = measure(name, arguments.data, arguments.out, arguments.jobs, quick=arguments.quick)
             if not arguments.quick:
                 save(f"study-axis-{name}", found)

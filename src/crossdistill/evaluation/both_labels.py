@@ -24,7 +24,7 @@ SHARPNESS = np.geomspace(0.1, 4, 12)
 a share would be chosen that hides it."""
 USUAL = (0.75, 1.0)  # where a class has too few labels to try any, about the share that is chosen with two
 
-_MOST = 500
+_JUDGED, _FOLDS = 500, 5  # items that a share is chosen by at most; parts that the labelled items are cut into at most
 
 
 def pooled(source: Floats, target: Floats, share: float, sharpness: float) -> tuple[Ints, Floats]:
@@ -46,9 +46,11 @@ def pooled(source: Floats, target: Floats, share: float, sharpness: float) -> tu
 
 
 def choose_pool(source: Floats, vectors: Vectors, labels: Ints, groups: Ints) -> tuple[float, float]:
-    """Share and sharpness with the least log loss on the labelled target items, each half of their groups judged by a
-    probe on the other half; of many items 500 are tried. ``USUAL`` where most classes have one label, or there is one
-    group.
+    """Share and sharpness with the least log loss on the labelled target items, each judged by a probe on the others.
+
+    The items are cut by their groups into as many parts as the classes have labels, five at most: a probe on half of
+    many labels would be weaker than the one on all that the share is chosen for, and the share too large. 500 items at
+    most are judged. ``USUAL`` where most classes have one label, or there is one group.
 
     Args:
         source: log probabilities of the same items ``(n, C)`` by the source's classifier, which has seen none of them.
@@ -56,21 +58,38 @@ def choose_pool(source: Floats, vectors: Vectors, labels: Ints, groups: Ints) ->
         labels: class numbers ``(n,)``.
         groups: ``(n,)``; items of one are alike, and kept on one side.
     """
-    if len(labels) > _MOST:
-        some = np.random.default_rng(len(labels)).permutation(len(labels))[:_MOST]
-        source, vectors, labels, groups = source[some], vectors[some], labels[some], groups[some]
     sizes = np.bincount(labels)
-    if np.median(sizes[sizes > 0]) < 2 or len(np.unique(groups)) < 2:
+    parts = min(_FOLDS, int(np.median(sizes[sizes > 0])), len(np.unique(groups)))
+    if parts < 2:
         return USUAL
-    target = np.empty_like(source)
+    judged: list[Ints] = []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is enough to choose by
-        for seen, unseen in StratifiedGroupKFold(2).split(vectors, labels, groups):
+        target = np.empty_like(source)
+        for seen, unseen in StratifiedGroupKFold(parts).split(vectors, labels, groups):
             if len(np.unique(labels[seen])) < 2:
                 return USUAL
+            some = unseen[
+                np.random.default_rng(len(labels)).permutation(len(unseen))[: _JUDGED - sum(map(len, judged))]
+            ]
             probe = LinearProbe(vectors[seen], labels[seen])
-            target[unseen] = log_probabilities(probe.scores(vectors[unseen]), probe.classes, source.shape[1])
+            target[some] = log_probabilities(probe.scores(vectors[some]), probe.classes, source.shape[1])
+            judged.append(some)
+            if sum(map(len, judged)) >= _JUDGED:
+                break
+    rows = np.concatenate(judged)
+    return best_pool(source[rows], target[rows], labels[rows])
+
+
+def best_pool(source: Floats, target: Floats, labels: Ints) -> tuple[float, float]:
+    """Share and sharpness of the pool with the least log loss.
+
+    Args:
+        source: log probabilities of items ``(n, C)`` that neither classifier has seen.
+        target: likewise.
+        labels: class numbers of the items ``(n,)``.
+    """
     rows = np.arange(len(labels))
     losses = {
         (float(share), float(factor)): -log_softmax(factor * (share * source + (1 - share) * target), axis=1)[

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from crossdistill.evaluation.both_labels import choose_pool, log_probabilities, pooled
+from crossdistill.evaluation.both_labels import best_pool, choose_pool, log_probabilities, pooled
 from crossdistill.evaluation.clustering import agreement, clusters
 from crossdistill.evaluation.config import EvaluateConfig, Protocol
 from crossdistill.evaluation.embedding import EvaluationSet, RowVectors
@@ -171,15 +171,23 @@ def _both(bench: _Bench) -> None:
     classes = len(bench.data.pairs.classes)
     vectors, unseen = (bench.subject.vectors.take(rows) for rows in (bench.train, bench.test))
     labels, groups = bench.data.labels(bench.train), bench.data.groups(bench.train)
-    seen, source = (
-        log_probabilities(probe.scores(each, own_mean), probe.classes, classes) for each in (vectors, unseen)
-    )
+    held_out = bench.data.rows("val", bench.subject.side, labelled=True)
+    apart = bench.subject.vectors.take(held_out)
+
+    def said(classifier: LinearProbe, items: Vectors, mean: Vectors | None = None) -> Floats:
+        return log_probabilities(classifier.scores(items, mean), classifier.classes, classes)
+
+    seen, source = said(probe, vectors, own_mean), said(probe, unseen, own_mean)
     for name, probes in bench.target_probes("embedding").items():
         answers = []
         for own, some in zip(probes, bench.chosen[name], strict=True):
-            choice = choose_pool(seen[some], vectors[some], labels[some], groups[some])
-            target = log_probabilities(own.scores(unseen), own.classes, classes)
-            answers.append(pooled(source, target, *choice))
+            if name == "" and len(held_out):
+                # Of training items the source's classifier has seen the partners, and the student too: where all
+                # labels may be used, those of the val split are a better judge.
+                choice = best_pool(said(probe, apart, own_mean), said(own, apart), bench.data.labels(held_out))
+            else:
+                choice = choose_pool(seen[some], vectors[some], labels[some], groups[some])
+            answers.append(pooled(source, said(own, unseen), *choice))
         bench.add(f"both{name}", answers)
 
 
