@@ -47,7 +47,8 @@ class Cell:
 
 
 def search_space(method: MethodConfig, config: RunConfig, compare: CompareConfig) -> dict[str, list[Any]]:
-    """What is tried for a method, by dotted key, the default first: the learning rate, its own settings, the length.
+    """What is tried for a method, by dotted key, the default first: the learning rate, the first of its own settings, the
+    length, its other settings.
 
     Empty where it is compared as it is configured.
     """
@@ -61,7 +62,9 @@ def search_space(method: MethodConfig, config: RunConfig, compare: CompareConfig
     settings = chosen.evaluate.supervised if method.control == "supervised" else chosen.train
     rates = {f"{section}.lr": [settings.lr, 3 * settings.lr, settings.lr / 3]}
     lengths = {f"{section}.epochs": list(dict.fromkeys([settings.epochs, max(1, settings.epochs // 3)]))}
-    return {**rates, **own, **lengths, **method.search}
+    # The length before a second setting of its own, so that a small budget reaches it for every method.
+    first, others = dict(list(own.items())[:1]), dict(list(own.items())[1:])
+    return {**rates, **first, **lengths, **others, **method.search}
 
 
 def size_of(space: Mapping[str, Sequence[Any]]) -> int:
