@@ -13,7 +13,7 @@ from faults.moments import INDEX_MOMENTS, MOMENTS, STAGES, Moment
 from faults.scene import Scene
 from faults.table import content, markdown
 
-KILLS = 54
+KILLS = 57
 FIXED = (
     ("bank", "half-way through a shard"),
     ("stage 2", "between a checkpoint and its checksum"),

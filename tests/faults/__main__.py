@@ -17,7 +17,7 @@ MARK = "## What happened"  # from here on the page is written by --record
 def main() -> int:
     """Runs the harness; 1 where something was not as expected."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
-    parser.add_argument("--kills", type=int, default=54, help="SIGKILLs of single processes (default: all moments)")
+    parser.add_argument("--kills", type=int, default=57, help="SIGKILLs of single processes (default: all moments)")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS), help="some parts alone")
     parser.add_argument("--seed", type=int, default=0, help="of moments and times")
     parser.add_argument("--out", type=Path, help="a folder for faults.json and faults.md")

@@ -8,7 +8,7 @@ from typing import Any
 STEP = "crossdistill.training.state:TrainState.step_optimiser"
 SHARD = "crossdistill.bank.building:_Build.attempt"
 PICTURES = "crossdistill.pipeline.results:example_pairs"
-STAGES = ("beginning", "stage 1", "bank", "views", "stage 2", "baseline", "evaluation", "report")
+STAGES = ("beginning", "stage 1", "bank", "views", "stage 2", "baseline", "control", "evaluation", "report")
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,11 @@ MOMENTS: tuple[Moment, ...] = (
     Moment("baseline", "in a step, after its update", _call(STEP, 4, "after")),
     Moment("baseline", "between a checkpoint and its checksum",
            _replace(r"checkpoints/distil-l2/step-.*\.pt$", "after", 2)),
+    Moment("control", "half-way through a checkpoint", _write(r"checkpoints/control-online_teacher-\w+/\.step-.*\.pt")),
+    Moment("control", "between its source encoder and its student",
+           _replace(r"controls/online_teacher/source/encoder\.json$", "after")),
+    Moment("control", "between weights and description of its student",
+           _replace(r"controls/online_teacher/encoder\.json$")),
     Moment("evaluation", "among the subjects", _call("crossdistill.pipeline.results:_measured", 2)),
     Moment("evaluation", "half-way through a picture", _write(r"pictures/\.source", 5)),
     Moment("evaluation", "half-way through metrics.json", _write(r"run/\.metrics\.json")),

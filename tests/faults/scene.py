@@ -33,7 +33,8 @@ SETTINGS: dict[str, Any] = {
         "keep_checkpoints": 3, "read_timeout": 3,
     },
     "evaluate": {
-        "protocols": ["knn", "retrieval", "zero_shot"], "shots": [], "controls": ["random_student", "teacher_on_source"]
+        "protocols": ["knn", "retrieval", "zero_shot"], "shots": [],
+        "controls": ["random_student", "teacher_on_source", "online_teacher"],
     },
 }  # fmt: skip
 
