@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 import shutil
 from pathlib import Path
 from typing import Any
@@ -368,6 +369,21 @@ class TestMistakes:
         with pytest.raises(ConfigError, match=r"train\.epoch"):
             compare(make_config(base(tmp_path, manifest)), CompareConfig(methods=methods))
         assert not (tmp_path / "out").exists()
+
+    def test_a_mistake_that_one_cell_meets_ends_the_others(self, tmp_path: Path, manifest: Path) -> None:
+        """One that is in the middle of its training stops as it does at Ctrl-C, and its process ends."""
+        methods = {
+            "long": MethodConfig(objective="l2", set={"train.epochs": 5000}),
+            "short": MethodConfig(objective="cmc"),
+            "mistaken": MethodConfig(objective="cmc", set={"train.embed_at_once": 4}),
+        }
+        settings = CompareConfig(methods=methods, seeds=1, trials=1)
+        with pytest.raises(ConfigError, match="Gradient caching"):
+            compare(make_config(base(tmp_path, manifest)), settings, jobs=2, tell=lambda line: None)
+        workers = multiprocessing.active_children()
+        for worker in workers:
+            worker.join(60)
+        assert not any(worker.is_alive() for worker in workers)
 
     def test_all_methods_failed(self, manifest: Path, tmp_path: Path) -> None:
         from crossdistill.pairs import open_pairs

@@ -39,7 +39,8 @@ def task(name: str, data: Path, out: Path, overrides: list[str]) -> RunConfig:
         ConfigError: the set is not there.
     """
     content = _content(name)
-    content.pop("methods", None)
+    for key in ("methods", "without"):
+        content.pop(key, None)
     manifest = Path(content["pairs"]["manifest"].replace("DATA", str(data)))
     if not manifest.is_file():
         raise ConfigError(
@@ -58,10 +59,13 @@ def methods(objectives: tuple[str, ...], controls: tuple[str, ...]) -> dict[str,
 
 
 def settings(name: str, *, quick: bool) -> CompareConfig:
-    """What is compared on a task: the methods of all tasks, and those that it has alone."""
+    """What is compared on a task: the methods of all tasks but those it is without, and those that it has alone."""
     objectives, controls = (QUICK_OBJECTIVES, QUICK_CONTROLS) if quick else (OBJECTIVES, CONTROLS)
-    own = {} if quick else _content(name).get("methods", {})
+    content = _content(name)
+    own = {} if quick else content.get("methods", {})
+    common = {each: about for each, about in methods(objectives, controls).items()
+              if each not in content.get("without", ())}  # fmt: skip
     return CompareConfig(
-        methods={**methods(objectives, controls), **{each: MethodConfig(**about) for each, about in own.items()}},
+        methods={**common, **{each: MethodConfig(**about) for each, about in own.items()}},
         seeds=2 if quick else SEEDS, trials=2 if quick else TRIALS, reference=DEFAULT,
     )  # fmt: skip

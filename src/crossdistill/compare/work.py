@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -104,5 +103,7 @@ def _work(cell: Cell, folder: Path, keep: bool) -> None:
         try:
             work_on(cell, folder, _decoded.setdefault(cell.measured_on, {}), device=_device, keep=keep)
         except StoppedError:
-            sys.exit(130)
+            # Past the pool, which would take an exception for the cell's answer, and go on waiting for work.
+            stream.flush()
+            os._exit(130)
     log.replace(place / _LOG)
