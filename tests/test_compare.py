@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import multiprocessing
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from crossdistill.compare.compare import Trial, best, score_of
 from crossdistill.compare.config import MethodConfig, own_search
 from crossdistill.compare.findings import gather, metric_of, over_seeds
 from crossdistill.compare.page import write_pages
-from crossdistill.compare.plan import make_cell, next_trials, search_space, with_settings
+from crossdistill.compare.plan import Cell, make_cell, next_trials, search_space, with_settings
 from crossdistill.compare.statistics import (
     Difference,
     Draws,
@@ -351,6 +353,35 @@ def test_views_of_several_seeds_and_numbers_lie_beside_each_other(manifest: Path
     assert not found.failed
     assert len(list((config.out / "bank").glob("views-*.safetensors"))) == 4
     assert len(describe_bank(config.out / "bank")) == len(verify_bank(config.out / "bank")) == 5
+
+
+def test_the_longest_trainings_come_first(manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as is known: after a method's first trial."""
+    from crossdistill.pairs import open_pairs
+
+    module = importlib.import_module("crossdistill.compare.compare")
+    seconds, order = {"l2": 1.0, "cmc": 2.0, "pkt": 3.0}, []
+
+    def work(cells: list[Cell], *_: Any, keep: bool) -> Iterator[Cell]:
+        for cell in cells:
+            order.append((cell.method, cell.seed))
+            yield cell
+
+    def result(folder: Path, cell: Cell) -> Result:
+        return Result({"linear": {"value": 0.5}}, {}, {}, None, seconds[cell.method])
+
+    monkeypatch.setattr(module, "work_through", work)
+    monkeypatch.setattr(module, "read_result", result)
+    config, methods = make_config(base(tmp_path, manifest)), named_methods(list(seconds), [])
+    settings = CompareConfig(methods=methods, trials=3, select=("linear",))
+    told: list[str] = []
+    grid = module._Grid(config, methods, "subject", tmp_path, ["cpu"], told.append)
+    trials = grid.tune(settings, open_pairs(manifest))
+    assert [method for method, _ in order] == ["l2", "cmc", "pkt", "pkt", "pkt", "cmc", "cmc", "l2", "l2"]
+    assert "lr 0.003" in told[-2]
+    del order[:]
+    grid.measure({name: each[0] for name, each in trials.items()}, 2, keep=False)
+    assert order == [("pkt", 0), ("cmc", 0), ("l2", 0), ("pkt", 1), ("cmc", 1), ("l2", 1)]
 
 
 class TestMistakes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -144,6 +144,7 @@ class _Grid:
     ) -> None:  # fmt: skip
         self.config, self.methods, self.subject = config, methods, subject
         self.folder, self.devices, self.tell = folder, devices, tell
+        self._seconds: dict[str, float] = {}  # of a method's longest trial
 
     def tune(self, settings: CompareConfig, pairs: Pairs) -> dict[str, list[Trial]]:
         """Every method's trials on the validation split: turns of all methods at once."""
@@ -167,7 +168,8 @@ class _Grid:
         turn = 0
         while any((cells := cells_of(turn)).values()):
             before = sum(len(found[name]) for name in tuned)
-            self._work([cell for each in cells.values() for cell in each], "trial", select, before=before, total=total)
+            together = [cell for name in self._longest_first(cells) for cell in cells[name]]
+            self._work(together, "trial", select, before=before, total=total)
             for name, each in cells.items():
                 found[name] += [self._trial(cell, select) for cell in each]
             turn += 1
@@ -180,15 +182,21 @@ class _Grid:
             for name, trial in chosen.items()
         }
         # Seed by seed, so that a comparison that is stopped has all methods under some seeds.
-        order = [cell for together in zip(*cells.values(), strict=True) for cell in together]
+        longest_first = [cells[name] for name in self._longest_first(cells)]
+        order = [cell for together in zip(*longest_first, strict=True) for cell in together]
         self._work(order, "seed", (), keep=keep)
         return {name: [read_result(self.folder, cell) for cell in found] for name, found in cells.items()}
+
+    def _longest_first(self, names: Iterable[str]) -> list[str]:
+        """Methods in the order in which to work on them: one that takes long is not left to one process at the end."""
+        return sorted(names, key=lambda name: -self._seconds.get(name, 0.0))
 
     def _cell(self, name: str, settings: Mapping[str, Any], seed: int, measured_on: Literal["val", "test"]) -> Cell:
         return make_cell(name, self.methods[name], self.config, self.subject, settings, seed, measured_on)
 
     def _trial(self, cell: Cell, select: tuple[str, ...]) -> Trial:
         result = read_result(self.folder, cell)
+        self._seconds[cell.method] = max(self._seconds.get(cell.method, 0.0), result.seconds)
         score = None if result.failed else score_of(result, select)
         return Trial(cell.settings, score, result.failed)
 
@@ -205,11 +213,11 @@ class _Grid:
         for cell in work_through(cells, self.folder, self.devices, keep=keep):
             done += 1
             result = read_result(self.folder, cell)
-            words = ", ".join(f"{key.split('.')[-1]} {value}" for key, value in cell.settings.items()) or "defaults"
+            words = ", ".join(f"{key.split('.')[-1]} {_plain(value)}" for key, value in cell.settings.items())
             said = f"failed: {result.failed}" if result.failed else ""
             if select and not result.failed:
                 said = f"{score_of(result, select):.3f}"
-            which = f"seed {cell.seed}" if cell.measured_on == "test" else words
+            which = f"seed {cell.seed}" if cell.measured_on == "test" else words or "defaults"
             self.tell(f"[{done}/{total}] {cell.method}, {which}: {said} ({result.seconds:.0f} s)".replace(":  ", " "))
 
 
@@ -226,3 +234,8 @@ def score_of(result: Result, select: tuple[str, ...]) -> float:
             expected=", ".join(sorted(result.metrics)[:12]) or "metrics that are measured",
         )  # fmt: skip
     return sum(found) / len(found)
+
+
+def _plain(value: Any) -> str:
+    """A setting as it is told: 0.009, not 0.009000000000000001."""
+    return f"{value:g}" if isinstance(value, float) else str(value)

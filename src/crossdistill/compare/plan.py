@@ -47,8 +47,8 @@ class Cell:
 
 
 def search_space(method: MethodConfig, config: RunConfig, compare: CompareConfig) -> dict[str, list[Any]]:
-    """What is tried for a method, by dotted key, the default first: the learning rate, the first of its own settings, the
-    length, its other settings.
+    """What is tried for a method, by dotted key, the default first: the learning rate, the first of its own settings,
+    the length, its other settings.
 
     Empty where it is compared as it is configured.
     """
