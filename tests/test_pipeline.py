@@ -133,7 +133,7 @@ class TestEndToEnd:
     def test_the_configuration_is_resolved_and_reads_back(self, learned: RunFolder) -> None:
         content = yaml.safe_load(learned.config.read_text())
         assert content["objective"] == {
-            "name": "cmcd", "label": "cmcd", "temperature": 0.1, "cmd_weight": 0.3, "symmetric": True,
+            "name": "cmcd", "label": "cmcd", "temperature": 0.05, "cmd_weight": 0.1, "symmetric": True,
             "teacher_temperature": None, "learnable_temperature": False, "cmd_form": "within", "against": "batch",
             "memory_mb": 64,
         }  # fmt: skip

@@ -21,7 +21,9 @@ OBJECTIVES = (
     DEFAULT, "cmc", "cmd", "l2+cmc", "robust_cmc", "l2", "cosine", "kd", "rkd", "pkt", "sp", "crd", "seed", "siglip",
     "lit", "vicreg", "barlow_twins", "coral", "mmd", "feature_statistics",
 )  # fmt: skip
-CONTROLS = ("random_student", "teacher_on_target", "supervised", "ssl_target", "online_teacher")
+CONTROLS = (
+    "random_student", "teacher_on_target", "teacher_on_source", "supervised", "ssl_target", "online_teacher",
+)  # fmt: skip
 QUICK_TASKS, QUICK_OBJECTIVES, QUICK_CONTROLS = ("emoji",), (DEFAULT, "cmc", "l2"), ("random_student",)
 SEEDS, TRIALS = 5, 6
 HEADLINES = ("linear_5_shot", "target_to_source_r@1")  # what it is judged by

@@ -60,7 +60,8 @@ def search_space(method: MethodConfig, config: RunConfig, compare: CompareConfig
         return {**compare.search, **own, **method.search}
     section = "evaluate.supervised" if method.control == "supervised" else "train"
     settings = chosen.evaluate.supervised if method.control == "supervised" else chosen.train
-    rates = {f"{section}.lr": [settings.lr, 3 * settings.lr, settings.lr / 3]}
+    # Rounded: 3 * 0.003 is 0.009000000000000001, which would be another cell than 0.009.
+    rates = {f"{section}.lr": [settings.lr, *(float(f"{each:.6g}") for each in (3 * settings.lr, settings.lr / 3))]}
     lengths = {f"{section}.epochs": list(dict.fromkeys([settings.epochs, max(1, settings.epochs // 3)]))}
     # The length before a second setting of its own, so that a small budget reaches it for every method.
     first, others = dict(list(own.items())[:1]), dict(list(own.items())[1:])

@@ -28,14 +28,14 @@ class CMCD(Objective):
 
     two_towers = False
     search = (
-        ("temperature", (0.1, 0.05, 0.2)),
-        ("cmd_weight", (0.3, 1.0)),
+        ("temperature", (0.05, 0.1, 0.2)),
+        ("cmd_weight", (0.1, 0.3, 1.0)),
     )
 
     def __init__(
         self,
-        temperature: float = 0.1,
-        cmd_weight: float = 0.3,
+        temperature: float = 0.05,
+        cmd_weight: float = 0.1,
         symmetric: bool = True,
         teacher_temperature: float | None = None,
         learnable_temperature: bool = False,
