@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,13 @@ def test_every_method_fits_every_value_of_an_axis(name: str, data: Path, tmp_pat
     about = axes.read_axis(name)
     assert set(about.without) <= set(about.values)
     assert {each for names in about.without.values() for each in names} <= set(about.methods)
-    for value, settings in about.values.items():
-        config = tasks.task(about.task, data, tmp_path, axes.overrides(settings))
-        for method in about.methods_at(value).values():
-            with_method(config, MethodConfig(**method))
+    found: dict[str, list[Any]] = {}
+    for value in about.values:
+        config = tasks.task(about.task, data, tmp_path, axes.overrides(about.settings_at(value)))
+        for name, method in about.methods_at(value).items():
+            found.setdefault(name, []).append(with_method(config, MethodConfig(**method)).to_dict())
+    for configs in found.values():
+        assert not any(one == other for one, other in itertools.combinations(configs, 2))
 
 
 def differs(second: str, value: float, *, decided: bool = True) -> Difference:

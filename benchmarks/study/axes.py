@@ -49,8 +49,17 @@ class Axis:
     without: dict[str, list[str]] = field(default_factory=dict)
 
     def methods_at(self, value: str) -> dict[str, Any]:
-        """The methods that are compared there."""
-        return {name: each for name, each in self.methods.items() if name not in self.without.get(value, [])}
+        """The methods that are compared there, with the settings of an objective that the value has."""
+        own = {key: each for key, each in self.values[value].items() if key.startswith("objective.")}
+        return {
+            name: {**each, "set": {**own, **each.get("set", {})}} if "objective" in each else each
+            for name, each in self.methods.items()
+            if name not in self.without.get(value, [])
+        }
+
+    def settings_at(self, value: str) -> dict[str, Any]:
+        """All other settings of a value: they are the run's."""
+        return {key: each for key, each in self.values[value].items() if not key.startswith("objective.")}
 
 
 def read_axis(name: str) -> Axis:
@@ -78,7 +87,7 @@ def measure(axis: str, data: Path, out: Path, jobs: int | None, *, quick: bool) 
         )
         short = ["train.epochs=2"] if quick else []
         place = out / ("quick-axes" if quick else "axes") / axis / label.replace(" ", "-").replace("%", "")
-        config = task(about.task, data, place, [*overrides(settings), *others, *short])
+        config = task(about.task, data, place, [*overrides(about.settings_at(label)), *others, *short])
         wanted = validated(CompareConfig, {
             "methods": about.methods_at(label), "seeds": 1 if quick else SEEDS, "trials": 1,
             "reference": next(iter(about.methods)),
