@@ -250,7 +250,7 @@ def _try_arguments(program: str, arguments: list[str]) -> None:
     path = ROOT / program if program.endswith(".py") else Path(str(importlib.util.find_spec(program).origin))  # type: ignore[union-attr]
     if path.name == "__init__.py":
         path = path.with_name("__main__.py")
-    if "argparse" not in path.read_text(encoding="utf-8"):
+    if not re.search("argparse|read_arguments", path.read_text(encoding="utf-8")):
         assert not arguments, f"{program} takes no arguments"
         return
     real = ArgumentParser.parse_args

@@ -115,7 +115,7 @@ class TestFigures:
             assert [float(each) for each in shown] == pytest.approx([alone, *accuracies], abs=0.0501), chosen
 
     def test_objectives(self) -> None:
-        means = json.loads((RESULTS / "2026-11-22-objectives-emoji.json").read_text())["mean_low_high"]
+        means = json.loads((RESULTS / "2026-11-27-objectives-emoji.json").read_text())["mean_low_high"]
         text = (DOCS / "choosing.md").read_text(encoding="utf-8").split("## The temperature")[0]
         for name in ("cmcd", "cmc", "cmd", "l2", "cosine"):
             row = re.search(rf"^\| `{name}` \| (.*) \|$", text, re.MULTILINE)
