@@ -37,11 +37,11 @@ def study(data: Path, out: Path, names: tuple[str, ...], jobs: int | None, *, qu
 def main() -> None:
     """Reads the arguments."""
     arguments = read_arguments(
-        __doc__, of="tasks", known=NAMES, quick="three objectives and a control, two seeds, short; one task by default"
-    )
-    names = QUICK_TASKS if arguments.quick and set(arguments.names) == set(NAMES) else arguments.names
+        __doc__, of="tasks", known=NAMES, quick_names=QUICK_TASKS,
+        quick="three objectives and a control, two seeds, short; one task by default",
+    )  # fmt: skip
     try:
-        rows = study(arguments.data, arguments.out, names, arguments.jobs, quick=arguments.quick)
+        rows = study(arguments.data, arguments.out, arguments.names, arguments.jobs, quick=arguments.quick)
     except CrossDistillError as error:
         raise SystemExit(f"error: {error}") from None
     show_all(rows, arguments.json)

@@ -63,6 +63,7 @@ def choose_pool(source: Floats, vectors: Vectors, labels: Ints, groups: Ints) ->
     if parts < 2:
         return USUAL
     judged: list[Ints] = []
+    left = _JUDGED
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The least populated class")
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly converged is enough to choose by
@@ -70,13 +71,12 @@ def choose_pool(source: Floats, vectors: Vectors, labels: Ints, groups: Ints) ->
         for seen, unseen in StratifiedGroupKFold(parts).split(vectors, labels, groups):
             if len(np.unique(labels[seen])) < 2:
                 return USUAL
-            some = unseen[
-                np.random.default_rng(len(labels)).permutation(len(unseen))[: _JUDGED - sum(map(len, judged))]
-            ]
+            some = unseen[np.random.default_rng(len(labels)).permutation(len(unseen))[:left]]
             probe = LinearProbe(vectors[seen], labels[seen])
             target[some] = log_probabilities(probe.scores(vectors[some]), probe.classes, source.shape[1])
             judged.append(some)
-            if sum(map(len, judged)) >= _JUDGED:
+            left -= len(some)
+            if left == 0:
                 break
     rows = np.concatenate(judged)
     return best_pool(source[rows], target[rows], labels[rows])
