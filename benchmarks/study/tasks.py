@@ -16,7 +16,7 @@ TASKS = Path(__file__).parent / "tasks"
 NAMES = ("emoji", "emoji-glyph", "emoji-strokes", "furniture-depth", "digits-audio", "stamps-audio")
 DEFAULT = "cmcd"
 # What is of this method's family, and so no method "before it".
-FAMILY = ("cmcd", "cmc", "cmd", "l2+cmc", "robust_cmc", "cmcd dense")
+FAMILY = ("cmcd", "cmc", "cmd", "l2+cmc", "robust_cmc", "cmcd dense", "cmcd detail")
 OBJECTIVES = (
     DEFAULT, "cmc", "cmd", "l2+cmc", "robust_cmc", "l2", "cosine", "kd", "rkd", "pkt", "sp", "crd", "seed", "siglip",
     "lit", "vicreg", "barlow_twins", "coral", "mmd", "feature_statistics",
@@ -24,6 +24,9 @@ OBJECTIVES = (
 CONTROLS = (
     "random_student", "teacher_on_target", "teacher_on_source", "supervised", "ssl_target", "online_teacher",
 )  # fmt: skip
+# With encoders that also say where things are; others beside the default, as the gain is not its objective's.
+DETAILED = (DEFAULT, "lit", "siglip", "l2")
+DETAIL = {"teacher.detail": {}, "student.detail": {}}
 QUICK_TASKS, QUICK_OBJECTIVES, QUICK_CONTROLS = ("emoji",), (DEFAULT, "cmc", "l2"), ("random_student",)
 SEEDS, TRIALS = 5, 6
 HEADLINES = ("linear_5_shot", "target_to_source_r@1")  # what it is judged by
@@ -67,7 +70,10 @@ def settings(name: str, *, quick: bool) -> CompareConfig:
     own = {} if quick else content.get("methods", {})
     common = {each: about for each, about in methods(objectives, controls).items()
               if each not in content.get("without", ())}  # fmt: skip
+    detailed = {} if quick else {
+        f"{each} detail": MethodConfig(objective=objective_called(each), set=DETAIL) for each in DETAILED
+    }  # fmt: skip
     return CompareConfig(
-        methods={**common, **{each: MethodConfig(**about) for each, about in own.items()}},
+        methods={**common, **detailed, **{each: MethodConfig(**about) for each, about in own.items()}},
         seeds=2 if quick else SEEDS, trials=2 if quick else TRIALS, reference=DEFAULT,
     )  # fmt: skip

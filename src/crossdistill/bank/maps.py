@@ -23,7 +23,7 @@ from crossdistill.bank.description import Description, cut, differences, read_de
 from crossdistill.bank.layout import Dtype
 from crossdistill.bank.packed import Packed, Place, open_to_mend, settle
 from crossdistill.bank.refusals import about_teacher, check_values, refuse_first_format
-from crossdistill.encoders import Level, Teacher, feature_maps, weights_hash
+from crossdistill.encoders import Level, Teacher, feature_maps, plain_backbone, weights_hash
 from crossdistill.errors import RunFolderError
 from crossdistill.pairs.items import Items
 
@@ -124,7 +124,7 @@ def build_map_bank(
     refuse_first_format(folder)
     height, width = map_size(teacher, level)
     cells = height * width
-    weights = weights_hash(teacher.encoder.backbone)
+    weights = weights_hash(plain_backbone(teacher.encoder))
     about = about_teacher(teacher)
     about = {**about, "teacher": {**about["teacher"], "weights": weights}, "level": level.index,
              "grid": [height, width]}  # fmt: skip

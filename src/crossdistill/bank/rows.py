@@ -11,22 +11,28 @@ _CHUNK = 2048  # rows at once, where many are gone through
 
 
 class BankRows:
-    """A float32 matrix ``(n, d)``: chosen rows of a memory-mapped one, minus a centre. Nothing is read until asked for.
+    """A float32 matrix ``(n, d)``: chosen rows of a memory-mapped one, minus a centre, times a factor.
+
+    Nothing is read until asked for.
 
     Args:
         matrix: ``(N, d)`` in any floating type, on the CPU.
         rows: which of them, ``(n,)``; all by default.
         centre: ``(d,)`` in float32, subtracted from each.
+        factor: ``(d,)`` in float32, by which each is multiplied then.
     """
 
     dtype = torch.float32
     device = torch.device("cpu")
     ndim = 2
 
-    def __init__(self, matrix: Tensor, rows: Tensor | None = None, centre: Tensor | None = None) -> None:
+    def __init__(
+        self, matrix: Tensor, rows: Tensor | None = None, centre: Tensor | None = None, factor: Tensor | None = None
+    ) -> None:
         self.matrix = matrix
         self.rows = torch.arange(len(matrix)) if rows is None else rows
         self.centre = centre
+        self.factor = factor
 
     @property
     def shape(self) -> torch.Size:
@@ -46,17 +52,32 @@ class BankRows:
         if not isinstance(positions, slice):
             positions = torch.as_tensor(positions, dtype=torch.long)
         read = self.matrix.index_select(0, self.rows[positions]).float()
-        return read if self.centre is None else read.sub_(self.centre)
+        if self.centre is not None:
+            read.sub_(self.centre)
+        return read if self.factor is None else read.mul_(self.factor)
 
     def subset(self, positions: Tensor | Sequence[int]) -> BankRows:
         """Some of its rows; nothing is read."""
-        return BankRows(self.matrix, self.rows[torch.as_tensor(positions, dtype=torch.long)], self.centre)
+        return BankRows(self.matrix, self.rows[torch.as_tensor(positions, dtype=torch.long)], self.centre, self.factor)
 
     def centred(self, centre: Tensor) -> BankRows:
         """The same rows minus ``centre`` ``(d,)``; ValueError if they are centred already."""
-        if self.centre is not None:
-            raise ValueError("these rows are centred already")
+        if self.centre is not None or self.factor is not None:
+            raise ValueError("these rows are centred or scaled already")
         return BankRows(self.matrix, self.rows, centre)
+
+    def scaled(self, factor: Tensor) -> BankRows:
+        """The same rows, each value times that of ``factor`` ``(d,)``; ValueError if they are scaled already."""
+        if self.factor is not None:
+            raise ValueError("these rows are scaled already")
+        return BankRows(self.matrix, self.rows, self.centre, factor)
+
+    def lengths(self, positions: Tensor | Sequence[int], columns: slice) -> float:
+        """The mean length of some columns of the rows at some positions, added up in float64."""
+        chosen, total = torch.as_tensor(positions, dtype=torch.long), 0.0
+        for start in range(0, len(chosen), _CHUNK):
+            total += float(self[chosen[start : start + _CHUNK]][:, columns].double().norm(dim=1).sum())
+        return total / len(chosen)
 
     def mean(self, positions: Tensor | Sequence[int] | None = None) -> Tensor:
         """The mean of the rows at some positions (all by default), ``(d,)`` in float32, added up in float64."""

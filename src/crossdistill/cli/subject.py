@@ -88,7 +88,7 @@ def teacher_of(text: str) -> TeacherConfig | None:
 
 
 def encoder_of(config: TeacherConfig | None, source: Modality) -> Encoder | None:
-    """The teacher itself; None for none."""
+    """The teacher itself, without any detail: these commands look at its pooled features; None for none."""
     if config is None:
         return None
     if config.weights == PRETRAINED_HERE:
@@ -96,7 +96,7 @@ def encoder_of(config: TeacherConfig | None, source: Modality) -> Encoder | None
             "The teacher of this configuration has not been trained yet.", where="teacher.weights: pretrain",
             fix="give one: --teacher RUN after stage 1, --teacher efficientnet-lite0, or --teacher none",
         )  # fmt: skip
-    return build_teacher(config, source)
+    return build_teacher(config.model_copy(update={"detail": None}), source)
 
 
 def _section(text: str, first: str, where: str) -> dict[str, Any]:

@@ -159,6 +159,7 @@ def make_cell(
     resolved = make_config(with_settings(base, {**settings, **seeded}), where="compare").to_dict()
     learnt = {
         key: value for key, value in _flat(resolved).items()
+        if value is not None  # what is off changes nothing, nor does a setting that later versions add and leave off
         if key.startswith("evaluate.") or (not is_safe(key) and key not in _NOT_LEARNT and not _is_path(key))
     }  # fmt: skip
     about = {"format": FORMAT, "subject": subject, "control": method.control, "config": learnt}

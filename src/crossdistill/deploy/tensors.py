@@ -41,9 +41,9 @@ def from_parts(folder: Path, encoder: Encoder) -> Encoder:
 
 
 def is_timm(encoder: Encoder) -> bool:
-    """Whether the backbone is one of timm's."""
+    """Whether timm alone can build the backbone: it knows nothing of detail."""
     name = encoder.architecture.backbone
-    return not name.startswith("python:") and not takes_vectors(name)
+    return not name.startswith("python:") and not takes_vectors(name) and encoder.architecture.detail_level is None
 
 
 def timm_options(encoder: Encoder) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from crossdistill.encoders.backbone import backbone_defaults, build_backbone
 from crossdistill.encoders.config import NONE, PRETRAINED, RANDOM, TEACHER, StudentConfig, TeacherConfig
+from crossdistill.encoders.detail import GridConfig, with_detail
 from crossdistill.encoders.encoder import Architecture, Encoder, output_width
 from crossdistill.encoders.from_teacher import student_of_teacher, teacher_backbone
 from crossdistill.encoders.head import build_head
@@ -27,7 +28,7 @@ def build_teacher(config: TeacherConfig, modality: Modality) -> Encoder:
     Raises:
         EncoderError: unknown backbone, weights that do not fit, or a size that it cannot take.
     """
-    return _ready(_build(config.backbone, config.weights, modality, "teacher"))
+    return _ready(with_detail(_build(config.backbone, config.weights, modality, "teacher"), config.detail))
 
 
 def build_source_backbone(backbone: str, modality: Modality) -> Encoder:
@@ -62,6 +63,7 @@ def build_student(
     if untrained and sample is not None:
         modality = modality.with_statistics(sample)
     start = _build(config.backbone, config.weights, modality, "student", config.patch_size)
+    start = with_detail(start, config.detail, "student")
     if not untrained or sample is not None:
         _ready(start)
     features = start.architecture.features
@@ -92,7 +94,7 @@ def resolve_modality(
 
 def with_random_weights(config: StudentConfig, teacher: Encoder | None = None) -> StudentConfig:
     """The same network before any training, wherever the configuration takes its backbone from."""
-    patch_size = config.patch_size
+    patch_size, detail = config.patch_size, config.detail
     folder = encoder_folder(Path(config.weights))
     if config.weights == TEACHER:
         name = teacher_backbone(config, _given(teacher))
@@ -100,9 +102,11 @@ def with_random_weights(config: StudentConfig, teacher: Encoder | None = None) -
     elif folder is not None:
         architecture = Architecture(**describe_encoder(folder)["architecture"])
         name, patch_size = architecture.backbone, architecture.patch_size
+        if architecture.detail_level is not None and architecture.detail_grid is not None:
+            detail = GridConfig(level=architecture.detail_level, grid=architecture.detail_grid)
     else:
         name = _backbone_name(config.backbone, config.weights, "student")
-    return config.model_copy(update={"weights": RANDOM, "backbone": name, "patch_size": patch_size})
+    return config.model_copy(update={"weights": RANDOM, "backbone": name, "patch_size": patch_size, "detail": detail})
 
 
 def encoder_folder(path: Path) -> Path | None:

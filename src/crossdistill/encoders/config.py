@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from crossdistill.encoders.detail import DetailConfig, GridConfig
+
 RANDOM = "random"  # a weights name: random initialisation
 NONE = "none"  # a weights name: a backbone that has none, such as identity
 PRETRAINED = "pretrained"  # a weights name: timm's own weights, fetched from its hub
@@ -26,6 +28,9 @@ class TeacherConfig(BaseModel):
     center: bool = Field(
         True, description="subtract the mean of the training pairs' embeddings, so that directions tell items apart"
     )
+    detail: DetailConfig | None = Field(
+        None, description="also embed where things are: {level: -2, grid: 3, weight: 0.5}; off by default"
+    )
     save: bool = Field(True, description="keep a copy of the teacher in the run folder, so that the run is complete")
 
 
@@ -41,6 +46,9 @@ class StudentConfig(BaseModel):
         RANDOM, description="'random', 'pretrained', a packaged name, a file, a run folder, or 'teacher' (a copy of it)"
     )
     head: Literal["none", "linear", "mlp"] = Field("linear", description="projection into the teacher's space")
+    detail: GridConfig | None = Field(
+        None, description="the head also takes a feature map on a coarse grid: {level: -2, grid: 3}; off by default"
+    )
     patch_size: int | None = Field(
         None, ge=1, description="pixels of a transformer's patches, where its name's are too coarse for small items"
     )

@@ -24,6 +24,8 @@ class _Architecture(BaseModel):
     head: str = Field(pattern=r"^(none|linear|mlp|python:.{1,500})$")
     width: _Width
     patch_size: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
+    detail_level: Annotated[int, Field(ge=0, le=4096, strict=True)] | None = None
+    detail_grid: Annotated[int, Field(ge=1, le=16, strict=True)] | None = None
 
 
 class _Provenance(BaseModel):

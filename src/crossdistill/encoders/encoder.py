@@ -26,6 +26,8 @@ class Architecture:
         head: kind of the projection head.
         width: width of the embedding.
         patch_size: of a transformer's patches, where it is not the one that its name stands for.
+        detail_level: number of the feature map that follows the pooled features, where one does (see ``detail.py``).
+        detail_grid: cells along each side that it is averaged to.
     """
 
     backbone: str
@@ -33,10 +35,12 @@ class Architecture:
     head: str
     width: int
     patch_size: int | None = None
+    detail_level: int | None = None
+    detail_grid: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As a JSON object, without a patch size where it is the usual one."""
-        return {name: value for name, value in asdict(self).items() if name != "patch_size" or value is not None}
+        """As a JSON object, without what there is none of: a patch size other than the usual one, detail."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class Encoder(nn.Module):
@@ -146,6 +150,9 @@ class Teacher:
         """Hash of weights, architecture and preprocessing: embeddings with another one must not be mixed."""
         digest = hashlib.sha256(weights_hash(self.encoder).encode())
         digest.update(self.modality.model_dump_json(exclude={"augment_with"}).encode())
+        about = self.encoder.architecture
+        if about.detail_level is not None:  # no weight tells of it
+            digest.update(f"detail {about.detail_level} {about.detail_grid}".encode())
         return digest.hexdigest()
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import nn
 
 from crossdistill.encoders.backbone import build_backbone
 from crossdistill.encoders.config import TEACHER, StudentConfig
+from crossdistill.encoders.detail import plain_backbone, with_detail
 from crossdistill.encoders.encoder import Architecture, Encoder, output_width
 from crossdistill.encoders.head import build_head
 from crossdistill.encoders.timm_backbone import load_backbone_state
@@ -61,18 +63,24 @@ def student_of_teacher(config: StudentConfig, modality: Modality, teacher: Encod
     resolved = modality.resolve(teacher.modality.as_defaults())
     patch_size = config.patch_size or teacher.architecture.patch_size
     backbone = build_backbone(name, resolved.shape, patch_size=patch_size)
-    load_backbone_state(backbone, dict(teacher.backbone.state_dict()), name=name, origin="the teacher")
+    load_backbone_state(backbone, dict(plain_backbone(teacher).state_dict()), name=name, origin="the teacher")
     features, width = output_width(backbone, resolved, name), teacher.width
-    same_head = config.head == teacher.architecture.head
+    bare = Architecture(backbone=name, features=features, head="none", width=features, patch_size=patch_size)
+    start = with_detail(Encoder(backbone, nn.Identity(), resolved, bare, "the teacher"), config.detail, "student")
+    features = start.architecture.features
+    has_detail = teacher.architecture.detail_level is not None
+    same_head = config.head == teacher.architecture.head and not has_detail and config.detail is None
     if config.head == "none" and not same_head:
         raise EncoderError(
             "Without its head the teacher's weights end in another space than the teacher's.", where="student.head",
-            expected=f"{teacher.architecture.head}, as the teacher has, or a new head of the other kind",
+            expected="linear or mlp: a new head, as one of them has detail" if has_detail or config.detail is not None
+            else f"{teacher.architecture.head}, as the teacher has, or a new head of the other kind",
             received="none",
         )  # fmt: skip
     head: nn.Module = copy.deepcopy(teacher.head).cpu() if same_head else build_head(config.head, features, width)
-    architecture = Architecture(backbone=name, features=features, head=config.head, width=width, patch_size=patch_size)
-    student = Encoder(backbone, head.requires_grad_(True), resolved, architecture, f"the teacher ({teacher.origin})")
+    architecture = replace(start.architecture, head=config.head, width=width)
+    origin = f"the teacher ({teacher.origin})"
+    student = Encoder(start.backbone, head.requires_grad_(True), resolved, architecture, origin)
     if same_head:
         with torch.no_grad():
             student.offset.copy_(teacher.offset)

@@ -76,14 +76,6 @@ def feature_maps(backbone: nn.Module, items: Tensor, levels: Sequence[Level]) ->
     return found
 
 
-def features_and_map(backbone: nn.Module, items: Tensor, level: Level) -> tuple[Tensor, Tensor]:
-    """Normalised items ``(B, C, H, W)`` to features ``(B, F)``, as the backbone gives them, and one map on the way."""
-    network: Any = backbone
-    last, maps = network.forward_intermediates(items, indices=[level.index], output_fmt="NCHW")
-    features: Tensor = network.forward_head(last)
-    return features, maps[0]
-
-
 def without_the_rest(backbone: nn.Module, levels: Sequence[Level]) -> nn.Module:
     """The backbone, in place, without the layers after the last of some maps: they would be trained on nothing."""
     network: Any = backbone

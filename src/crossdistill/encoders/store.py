@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as save_bytes
 from torch import nn
 
-from crossdistill.encoders.backbone import build_backbone
 from crossdistill.encoders.description import check_description, parts_of
+from crossdistill.encoders.detail import build_network
 from crossdistill.encoders.encoder import Architecture, Encoder, backbone_features, weights_hash
 from crossdistill.encoders.head import build_head
 from crossdistill.errors import EncoderError, RunFolderError
@@ -87,7 +87,7 @@ def load_encoder(folder: Path, module: nn.Module | None = None, head: nn.Module 
     try:
         _check_shapes(folder / _WEIGHTS, architecture, modality, module, head)
         if module is None:
-            module = build_backbone(architecture.backbone, modality.shape, patch_size=architecture.patch_size)
+            module = build_network(architecture, modality.shape)
         if head is None:
             head = build_head(architecture.head, architecture.features, architecture.width)  # type: ignore[arg-type]
         encoder = Encoder(module, head, modality, architecture, origin=str(description["provenance"]["origin"]))
@@ -135,7 +135,7 @@ def _check_shapes(
         features = architecture.features
         if module is None:
             try:
-                backbone = build_backbone(architecture.backbone, modality.shape, patch_size=architecture.patch_size)
+                backbone = build_network(architecture, modality.shape)
                 wanted |= _shapes("backbone", backbone)
                 with torch.no_grad():
                     items = torch.empty(2, *modality.shape)

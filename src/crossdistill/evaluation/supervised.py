@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from crossdistill import ranks
-from crossdistill.encoders import Encoder
+from crossdistill.encoders import Encoder, plain_backbone
 from crossdistill.evaluation.embedding import EvaluationSet
 from crossdistill.evaluation.intervals import Floats, Ints
 from crossdistill.evaluation.recognition import Predictions, stacked
@@ -103,7 +103,7 @@ class LabelTraining:
 
     def _decay(self, encoder: Encoder) -> float | None:
         wanted = self.config.layer_decay if isinstance(self.config, FineTuneConfig) else 1.0
-        return wanted if wanted < 1 and hasattr(encoder.backbone, "group_matcher") else None
+        return wanted if wanted < 1 and hasattr(plain_backbone(encoder), "group_matcher") else None
 
     def _layers_note(self, encoder: Encoder) -> str:
         unknown = isinstance(self.config, FineTuneConfig) and self.config.layer_decay < 1 and not self._decay(encoder)

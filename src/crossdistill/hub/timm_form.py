@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save as save_bytes
 
 from crossdistill.console import warn
-from crossdistill.encoders import Encoder
+from crossdistill.encoders import Encoder, plain_backbone
 from crossdistill.encoders.vector_backbone import takes_vectors
 from crossdistill.files import write_bytes, write_json
 from crossdistill.modalities import Modality
@@ -46,7 +46,8 @@ def write_timm_form(folder: Path, encoder: Encoder) -> bool:
     with tempfile.TemporaryDirectory() as name:
         trial = Path(name)
         (trial / CONFIG).write_text(json.dumps(_config(encoder, trial)), encoding="utf-8")
-        state = {key: tensor.detach().cpu().contiguous() for key, tensor in encoder.backbone.state_dict().items()}
+        plain = plain_backbone(encoder)
+        state = {key: tensor.detach().cpu().contiguous() for key, tensor in plain.state_dict().items()}
         (trial / WEIGHTS).write_bytes(save_bytes(state))
         problem = _disagreement(trial, encoder)
         if problem is not None:
@@ -65,12 +66,12 @@ def _config(encoder: Encoder, trial: Path) -> dict[str, Any]:
 
     shape = encoder.modality.shape[-3:]
     arguments: dict[str, Any] = {"in_chans": shape[0]}
-    if getattr(encoder.backbone, "pretrained_cfg", {}).get("fixed_input_size"):
+    if getattr(plain_backbone(encoder), "pretrained_cfg", {}).get("fixed_input_size"):
         arguments["img_size"] = list(shape[1:])
     if encoder.architecture.patch_size is not None:
         arguments["patch_size"] = encoder.architecture.patch_size
     save_config_for_hf(
-        encoder.backbone, str(trial / CONFIG), model_args=arguments,
+        plain_backbone(encoder), str(trial / CONFIG), model_args=arguments,
         model_config={"pretrained_cfg": {"input_size": shape, **_preprocessing(encoder.modality, shape[0])}},
     )  # fmt: skip
     written: dict[str, Any] = json.loads((trial / CONFIG).read_text(encoding="utf-8"))
@@ -94,7 +95,7 @@ def _preprocessing(modality: Modality, channels: int) -> dict[str, Any]:
 def _disagreement(trial: Path, encoder: Encoder) -> str | None:
     """Why timm's own loader does not give the same features from these files, or None where it does."""
     # Another layout in memory, as training leaves it, or another device rounds differently.
-    backbone = copy.deepcopy(encoder.backbone).cpu().to(memory_format=torch.contiguous_format).eval()
+    backbone = copy.deepcopy(plain_backbone(encoder)).cpu().to(memory_format=torch.contiguous_format).eval()
     items = torch.randn(2, *encoder.modality.shape[-3:], generator=torch.Generator().manual_seed(0))
     try:
         loaded = timm.create_model(f"local-dir:{trial}", pretrained=True).eval()

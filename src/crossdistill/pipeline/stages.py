@@ -10,11 +10,15 @@ from typing import Any
 import torch
 
 from crossdistill import ranks
-from crossdistill.bank import build_bank
+from crossdistill.bank import BankRows, build_bank
 from crossdistill.encoders import (
+    DetailConfig,
     Encoder,
     Teacher,
+    TeacherConfig,
     build_student,
+    calibrate,
+    detail_width,
     has_encoder,
     load_encoder,
     resolve_modality,
@@ -78,15 +82,36 @@ def open_teacher_space(run: Run) -> TeacherSpace:
     number: dict[int, int] = {}
     ids[list(rows)] = torch.tensor([number.setdefault(row, len(number)) for row in bank.rows(files).tolist()])
     embeddings = bank.lazy(files)
-    if run.config.teacher.center:
-        mean = embeddings.mean([index for index, row in enumerate(rows) if run.pairs[row].split == "train"])
-        embeddings = embeddings.centred(mean)
-        plain.offset.copy_(mean)
+    embeddings = _calibrated(run.config.teacher, plain, embeddings,
+                             [index for index, row in enumerate(rows) if run.pairs[row].split == "train"])  # fmt: skip
     missing = not has_encoder(run.folder.teacher)
     ranks.wait()  # before the first rank changes what the others look at
     if run.config.teacher.save and missing:
         ranks.first_does(lambda: save_encoder(run.folder.teacher, plain, {"stage": "teacher"}))
     return TeacherSpace(teacher, rows, embeddings, ids)
+
+
+def _calibrated(config: TeacherConfig, teacher: Encoder, embeddings: BankRows, train: Sequence[int]) -> BankRows:
+    """The embeddings in the common space, into which the teacher is brought in place.
+
+    Args:
+        config: whether the space is centred, and what detail weighs in it.
+        teacher: whose embeddings they are.
+        embeddings: as the bank holds them, ``(n, d)``.
+        train: the rows that belong to the training split; the mean and the lengths are theirs.
+    """
+    mean = torch.zeros(teacher.width)
+    if config.center:
+        mean = embeddings.mean(train)
+        embeddings = embeddings.centred(mean)
+    scale = 1.0
+    if detail_width(teacher):
+        pooled = teacher.width - detail_width(teacher)
+        lengths = [embeddings.lengths(train, part) for part in (slice(0, pooled), slice(pooled, None))]
+        if min(lengths) > 0:
+            scale = (config.detail or DetailConfig()).weight * lengths[0] / lengths[1]
+    factor = calibrate(teacher, mean, scale)
+    return embeddings if factor is None else embeddings.scaled(factor)
 
 
 def run_distillation(run: Run, space: TeacherSpace) -> None:

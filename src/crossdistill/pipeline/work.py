@@ -23,6 +23,8 @@ from crossdistill.encoders import (
     has_encoder,
     levels_of,
     load_encoder,
+    uncalibrated,
+    with_detail,
 )
 from crossdistill.errors import ConfigError, CrossDistillError, EncoderError, PairsError
 from crossdistill.evaluation import EvaluateConfig, applicable
@@ -110,12 +112,20 @@ class Run:
     @property
     def bank_folder(self) -> Path:
         """Where the teacher's embeddings are: in the run folder, or where several runs share them."""
-        return self.config.bank.folder or self.folder.bank
+        return bank_folder(self.config, self.folder)
 
     @property
     def device(self) -> torch.device:
         """Where to compute."""
         return choose_device(self.config.train.device)
+
+
+def bank_folder(config: RunConfig, folder: RunFolder) -> Path:
+    """Where the teacher's embeddings of a run are; in a shared folder those with detail have one of their own."""
+    shared, detail = config.bank.folder, config.teacher.detail
+    if shared is None:
+        return folder.bank
+    return shared if detail is None else shared / f"detail{detail.level}x{detail.grid}"
 
 
 def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | None = None) -> Run:
@@ -286,8 +296,7 @@ def fresh_teacher(run: Run) -> Encoder:
         teacher = build_teacher(here, run.config.source)
     else:
         teacher = build_teacher(config, run.config.source)
-    teacher.offset.zero_()
-    return teacher
+    return with_detail(uncalibrated(teacher), config.detail)
 
 
 @dataclass(frozen=True)

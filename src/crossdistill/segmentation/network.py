@@ -7,7 +7,7 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from crossdistill.encoders import Encoder, chosen_levels, feature_maps, without_the_rest
+from crossdistill.encoders import Encoder, chosen_levels, feature_maps, plain_backbone, without_the_rest
 from crossdistill.evaluation.segmentation_config import HeadName
 from crossdistill.segmentation.heads import build_head
 
@@ -31,7 +31,7 @@ class Segmenter(nn.Module):
         self.levels = chosen_levels(encoder)
         self.frozen = frozen
         self.head = build_head(head, self.levels, encoder.modality.shape[0], classes)
-        self.backbone = without_the_rest(copy.deepcopy(encoder.backbone), self.levels)
+        self.backbone = without_the_rest(copy.deepcopy(plain_backbone(encoder)), self.levels)
         self.backbone.requires_grad_(not frozen)
         self.train(self.training)
 

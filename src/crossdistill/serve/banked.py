@@ -7,10 +7,11 @@ import copy
 import torch
 
 from crossdistill.bank import open_bank
-from crossdistill.encoders import Teacher
+from crossdistill.encoders import Teacher, scaling, uncalibrated
 from crossdistill.errors import RunFolderError
 from crossdistill.evaluation.probes import Vectors, unit
 from crossdistill.pipeline import CrossModalModel, RunConfig
+from crossdistill.pipeline.work import bank_folder
 from crossdistill.serve.gallery import Gallery
 
 
@@ -20,14 +21,14 @@ def banked(model: CrossModalModel, config: RunConfig, gallery: Gallery) -> Vecto
     None where the run has no bank any more, or one of another teacher, or one that lacks items.
     """
     teacher = copy.deepcopy(model.encoder("source")).cpu()
-    centre = teacher.offset.clone()
-    teacher.offset.zero_()  # a bank holds embeddings that are not centred
+    centre, factor = teacher.offset.clone(), scaling(teacher)
+    uncalibrated(teacher)  # as a bank holds its embeddings
     items = [entry.item for entry in (gallery.entries[row] for row in range(len(gallery))) if entry.item is not None]
     try:
-        bank = open_bank(config.bank.folder or model.folder.bank)
+        bank = open_bank(bank_folder(config, model.folder))
         if bank.packed.description.key != Teacher(teacher, torch.device("cpu")).fingerprint():
             return None
         found = bank.of(items)
     except (RunFolderError, OSError):
         return None
-    return unit((found - centre).numpy())
+    return unit(((found if factor is None else found * factor) - centre).numpy())

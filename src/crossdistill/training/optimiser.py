@@ -13,6 +13,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from crossdistill.encoders import without_detail
 from crossdistill.errors import ConfigError, nearest
 from crossdistill.training.config import TrainConfig
 
@@ -70,6 +71,7 @@ def _backbones(model: nn.Module) -> Iterator[nn.Module]:
 
 
 def _layered(backbone: nn.Module, config: TrainConfig, decay: float) -> list[dict[str, Any]]:
+    backbone = without_detail(backbone)
     if not hasattr(backbone, "group_matcher"):
         raise ConfigError(
             "This backbone does not say what its layers are.", where="train.layer_decay",
