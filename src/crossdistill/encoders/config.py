@@ -29,7 +29,7 @@ class TeacherConfig(BaseModel):
         True, description="subtract the mean of the training pairs' embeddings, so that directions tell items apart"
     )
     detail: DetailConfig | None = Field(
-        None, description="also embed where things are: {level: -2, grid: 3, weight: 0.5}; off by default"
+        None, description="also embed where things are: {level: -2, grid: 3, weight: 1.0}; off by default"
     )
     save: bool = Field(True, description="keep a copy of the teacher in the run folder, so that the run is complete")
 

@@ -37,7 +37,7 @@ class DetailConfig(GridConfig):
     """A part of the teacher's embedding that says where things are."""
 
     weight: float = Field(
-        0.5, gt=0, allow_inf_nan=False, description="mean length of this part, as a share of the pooled part's"
+        1.0, gt=0, allow_inf_nan=False, description="mean length of this part, as a share of the pooled part's"
     )
 
 
