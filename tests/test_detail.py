@@ -73,13 +73,29 @@ def by_hand(encoder: Encoder, items: Tensor, index: int, grid: int) -> Tensor:
                          [("test_resnet", -2, 3, 3), ("test_resnet", 2, 2, 2), ("test_vit", -1, None, 3)])  # fmt: skip
 def test_the_grid_follows_the_pooled_features(backbone: str, level: int, index: int | None, grid: int) -> None:
     plain = teacher_of(None, backbone)
-    teacher = teacher_of(DetailConfig(level=level, grid=grid), backbone)
+    teacher = teacher_of(DetailConfig(level=level, grid=grid, channels=256), backbone)
     items = torch.randint(0, 256, (5, 3, 48, 48), dtype=torch.uint8)
     found, pooled = Teacher(teacher).embed(items), Teacher(plain).embed(items)
     assert torch.equal(found[:, : plain.width], pooled)
     number = len(plain.backbone.feature_info) - 1 if index is None else index  # type: ignore[arg-type]
     torch.testing.assert_close(found[:, plain.width :], by_hand(plain, items, number, grid), rtol=1e-5, atol=1e-6)
     assert teacher.width == found.shape[1] == teacher.architecture.features
+
+
+def test_many_channels_are_mixed_into_fewer_and_keep_their_angles() -> None:
+    items = torch.randint(0, 256, (40, 3, 48, 48), dtype=torch.uint8) // torch.arange(1, 41)[:, None, None, None].byte()
+    plain, whole, mixed = (teacher_of(each) for each in (None, DetailConfig(channels=192), DetailConfig()))
+    assert whole.architecture.detail_channels is None, "as many as there are"
+    assert mixed.architecture.detail_channels == 128
+    own, found = (Teacher(each).embed(items)[:, plain.width :] for each in (whole, mixed))
+    signs = mixed.backbone.mixing
+    assert signs is not None
+    assert signs.abs().unique().tolist() == pytest.approx([128**-0.5])
+    by_cell = torch.einsum("kc,ncp->nkp", signs, own.view(40, 192, 9))  # type: ignore[arg-type]
+    torch.testing.assert_close(found, by_cell.flatten(1), rtol=1e-4, atol=1e-5)
+    one, other = (nn.functional.normalize(each - each.mean(dim=0)) for each in (own, found))
+    assert float((one @ one.T - other @ other.T).abs().mean()) < 0.06
+    assert torch.equal(signs, teacher_of(DetailConfig()).backbone.mixing)  # type: ignore[arg-type]
 
 
 def test_where_a_thing_stands_is_told_by_detail_alone() -> None:
@@ -130,14 +146,16 @@ def test_it_is_saved_whole_and_is_another_teacher(tmp_path: Path) -> None:
     assert torch.equal(Teacher(load_encoder(tmp_path / "e")).embed(items), Teacher(teacher).embed(items))
     about = json.loads((tmp_path / "e" / "encoder.json").read_text())
     assert about["architecture"]["detail_level"] == 3
-    fingerprints = {Teacher(teacher_of(each)).fingerprint()
-                    for each in (None, DetailConfig(), DetailConfig(grid=2), DetailConfig(level=-3))}  # fmt: skip
-    assert len(fingerprints) == 4
+    several = (None, DetailConfig(), DetailConfig(grid=2), DetailConfig(level=-3), DetailConfig(channels=64))
+    fingerprints = {Teacher(teacher_of(each)).fingerprint() for each in several}
+    assert len(fingerprints) == 5
     same = {Teacher(teacher_of(DetailConfig(weight=weight))).fingerprint() for weight in (0.5, 1.0)}
     assert len(same) == 1, "the weight is none of the bank's"
 
 
-@pytest.mark.parametrize(("key", "value"), [("detail_grid", 17), ("detail_level", -1), ("detail_level", 99)])
+@pytest.mark.parametrize(
+    ("key", "value"), [("detail_grid", 17), ("detail_level", -1), ("detail_level", 99), ("detail_channels", 64)]
+)
 def test_a_description_that_cannot_be(tmp_path: Path, key: str, value: int) -> None:
     save_encoder(tmp_path, teacher_of(DetailConfig()), {})
     about = json.loads((tmp_path / "encoder.json").read_text())
@@ -169,7 +187,7 @@ def test_a_student_of_the_teachers_weights_has_no_detail_of_its_own() -> None:
             "Detail needs an encoder with feature maps",
         ),
         ({"backbone": "test_vit", "detail": {"grid": 16, "level": -1}}, Image(size=48), None),
-        ({"backbone": "resnet50", "detail": {"grid": 16}}, Image(size=32), r"too wide(.|\n)*65,536"),
+        ({"backbone": "resnet50", "detail": {"grid": 16, "channels": 1024}}, Image(size=32), r"too wide(.|\n)*65,536"),
     ],
 )
 def test_what_does_not_fit_is_said(teacher: dict[str, Any], modality: Any, match: str | None) -> None:
@@ -197,7 +215,7 @@ DETAIL = {"level": -2, "grid": 2, "weight": 0.7}
 
 def test_a_whole_run(manifest: Path, tmp_path: Path) -> None:
     found = load_encoder(run(make_config(content(manifest, tmp_path / "run", detail=DETAIL))).student)
-    assert found.width == 96 + 192 * 4
+    assert found.width == 96 + 128 * 4
     work = begin(make_config(content(manifest, tmp_path / "run", detail=DETAIL)))
     deterministic()
     space = open_teacher_space(work)
@@ -237,7 +255,7 @@ def both(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def test_a_run_whose_student_has_detail_too(both: RunFolder) -> None:
     student = load_encoder(both.student)
     assert student.architecture.features == 96 + 48 * 9
-    assert student.width == 96 + 192 * 4
+    assert student.width == 96 + 128 * 4
     assert not float(student.backbone.scale) - 1  # type: ignore[arg-type]  # nothing calibrates a student
     found = json.loads(both.metrics.read_text())
     notes = [note for each in found["outcomes"] for note in each.get("notes", [])]
@@ -278,20 +296,20 @@ def test_the_map_on_the_way_is_the_same_as_without(both: RunFolder) -> None:
 
 def test_it_begins_again_as_it_was_or_with_other_weights(both: RunFolder, tmp_path: Path) -> None:
     config = StudentConfig(backbone=None, weights=str(both.root))
-    again = build_student(config, Image(channels=1), 864)
+    again = build_student(config, Image(channels=1), 608)
     assert torch.equal(again(torch.ones(1, 1, 32, 32)), load_encoder(both.student)(torch.ones(1, 1, 32, 32)))
     fresh = with_random_weights(config)
     assert fresh.detail is not None
     assert (fresh.detail.level, fresh.detail.grid) == (2, 3)
-    assert build_student(fresh, Image(size=32, channels=1, mean=(0.5,), std=(0.5,)), 864).architecture.features == 528
+    assert build_student(fresh, Image(size=32, channels=1, mean=(0.5,), std=(0.5,)), 608).architecture.features == 528
     with pytest.raises(ConfigError, match=r"This student ends in a space of its own(.|\n)*student.detail"):
-        build_student(config.model_copy(update={"detail": GridConfig(level=1, grid=2)}), Image(channels=1), 864)
+        build_student(config.model_copy(update={"detail": GridConfig(level=1, grid=2)}), Image(channels=1), 608)
 
 
 def test_a_copy_of_the_teacher_with_detail() -> None:
     teacher = teacher_of(None)
     config = StudentConfig(weights="teacher", detail=GridConfig())
     student = build_student(config, Image(), teacher.width, teacher=teacher)
-    assert student.architecture.features == 96 + 192 * 9
+    assert student.architecture.features == 96 + 128 * 9
     given, taken = teacher.backbone.state_dict(), plain_backbone(student).state_dict()
     assert all(torch.equal(value, given[name]) for name, value in taken.items())

@@ -26,6 +26,7 @@ class _Architecture(BaseModel):
     patch_size: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
     detail_level: Annotated[int, Field(ge=0, le=4096, strict=True)] | None = None
     detail_grid: Annotated[int, Field(ge=1, le=16, strict=True)] | None = None
+    detail_channels: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
 
 
 class _Provenance(BaseModel):

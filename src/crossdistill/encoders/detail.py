@@ -4,6 +4,10 @@ A classifier's pooled features tell kinds of things apart and forget how this on
 it is, the target's embedding cannot say if its teacher does not. An earlier feature map, pooled to a coarse grid, does
 say it (spatial pyramid pooling, arXiv 1406.4729; features of several layers, arXiv 1411.5752). The two parts stand side
 by side in one vector, so that bank, objectives, search and everything else take it like any other embedding.
+
+A map of many channels would make that vector many times as wide as the pooled features. Its channels are then mixed at
+random into fewer, which keeps angles and lengths nearly as they are (Johnson and Lindenstrauss, 1984; with the signs of
+Achlioptas, 2003, doi 10.1016/S0022-0000(03)00025-4). Nothing is fitted for it, so that it is the same for every run.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from crossdistill.encoders.encoder import Architecture, Encoder
 from crossdistill.encoders.maps import Level, levels_of
 from crossdistill.errors import ConfigError, EncoderError
 
+MOST_CHANNELS = 4096
+_MIXING = 71  # a seed
 WIDEST = 1 << 16  # of an embedding with detail: more is a grid or a level chosen by mistake
 
 
@@ -31,6 +37,12 @@ class GridConfig(BaseModel):
 
     level: int = Field(-2, description="which of the feature maps, -1: the last, -2: the one before")
     grid: int = Field(3, ge=1, le=16, description="cells along each side that the map is averaged to")
+    channels: int = Field(
+        128,
+        ge=1,
+        le=MOST_CHANNELS,
+        description="a map of more is mixed at random into so many",
+    )
 
 
 class DetailConfig(GridConfig):
@@ -42,23 +54,26 @@ class DetailConfig(GridConfig):
 
 
 class WithDetail(nn.Module):
-    """A backbone whose features ``(B, F)`` are followed by one of its maps on a coarse grid, ``(B, F + c g g)``.
+    """A backbone whose features ``(B, F)`` are followed by one of its maps on a coarse grid, ``(B, F + k g g)``.
 
     Args:
         network: a backbone of timm's.
         level: number of the map, from the input on; ``c`` are its channels.
         grid: ``g``.
+        channels: ``k``, to which the map's channels are mixed; None: its own.
 
     Raises:
         EncoderError: the network has no map of this number.
 
     Attributes:
         scale: ``()``, factor of the second part; 1 until the space is calibrated on the training pairs.
+        mixing: ``(k, c)``, signs over the root of k, the same for the same k and c; None where nothing is mixed.
     """
 
     scale: Tensor
+    mixing: Tensor | None
 
-    def __init__(self, network: nn.Module, level: int, grid: int) -> None:
+    def __init__(self, network: nn.Module, level: int, grid: int, channels: int | None = None) -> None:
         super().__init__()
         self.network, self.level, self.grid = network, level, grid
         maps: Any = getattr(network, "feature_info", ())
@@ -66,11 +81,17 @@ class WithDetail(nn.Module):
             raise EncoderError("The backbone has no feature map of this number.", where=type(network).__name__,
                                expected=f"0 to {len(maps) - 1}" if len(maps) else "a backbone of timm with maps",
                                received=level)  # fmt: skip
-        self.width = int(maps[level]["num_chs"]) * grid * grid
+        own = int(maps[level]["num_chs"])
+        self.width = (channels or own) * grid * grid
         self.register_buffer("scale", torch.ones(()))
+        mixing = None
+        if channels is not None:  # whole numbers are drawn alike on every machine
+            draws = torch.randint(2, (channels, own), generator=torch.Generator().manual_seed(_MIXING), device="cpu")
+            mixing = (2.0 * draws - 1) / channels**0.5
+        self.register_buffer("mixing", mixing)
 
     def forward(self, items: Tensor) -> Tensor:
-        """Normalised items ``(B, C, H, W)`` to ``(B, F + c g g)``: the grid channel by channel, row by row."""
+        """Normalised items ``(B, C, H, W)`` to ``(B, F + k g g)``: the grid channel by channel, row by row."""
         return self.with_maps(items, [])[0]
 
     def with_maps(self, items: Tensor, indices: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
@@ -80,8 +101,10 @@ class WithDetail(nn.Module):
         last, maps = network.forward_intermediates(items, indices=wanted, output_fmt="NCHW")
         by_level = dict(zip(wanted, maps, strict=True))
         pooled: Tensor = network.forward_head(last)
-        cells = nn.functional.adaptive_avg_pool2d(by_level[self.level], self.grid).flatten(1)
-        return torch.cat([pooled, cells * self.scale], dim=1), [by_level[index] for index in indices]
+        cells = nn.functional.adaptive_avg_pool2d(by_level[self.level], self.grid).flatten(2)
+        if self.mixing is not None:
+            cells = self.mixing.to(cells.dtype) @ cells
+        return torch.cat([pooled, cells.flatten(1) * self.scale], dim=1), [by_level[index] for index in indices]
 
     @property
     def feature_info(self) -> Any:
@@ -127,24 +150,28 @@ def with_detail(encoder: Encoder, detail: GridConfig | None, role: str = "teache
     where = f"{role}.detail"
     level = _level(encoder, detail, where)
     architecture = encoder.architecture
-    has = (architecture.detail_level, architecture.detail_grid)
-    if has == (level.index, detail.grid):
+    channels = detail.channels if detail.channels < level.channels else None
+    has = (architecture.detail_level, architecture.detail_grid, architecture.detail_channels)
+    if has == (level.index, detail.grid, channels):
         return encoder
-    if has != (None, None) or architecture.head != "none":
+    if has[0] is not None or architecture.head != "none":
         raise ConfigError(
             f"This {role} ends in a space of its own, to which no detail can be added.", where=where,
             expected=f"a {role} without a head, and without another detail",
-            received=f"head {architecture.head}" if has == (None, None) else f"detail of level {has[0]}, grid {has[1]}",
+            received=f"head {architecture.head}" if has[0] is None else f"detail of level {has[0]}, grid {has[1]}",
             fix=f"leave {where} out",
         )  # fmt: skip
-    width = architecture.features + level.channels * detail.grid**2
+    width = architecture.features + (channels or level.channels) * detail.grid**2
     if width > WIDEST:
         raise ConfigError(
             "The embedding would be too wide.", where=f"{where}.grid", received=f"{width:,} values an item",
-            expected=f"at most {WIDEST:,}", fix="take a smaller grid, or a later level: they have fewer cells",
+            expected=f"at most {WIDEST:,}", fix="take a smaller grid, or fewer channels",
         )  # fmt: skip
-    network = WithDetail(encoder.backbone, level.index, detail.grid).train(encoder.training)
-    wider = replace(architecture, features=width, width=width, detail_level=level.index, detail_grid=detail.grid)
+    network = WithDetail(encoder.backbone, level.index, detail.grid, channels).train(encoder.training)
+    wider = replace(
+        architecture, features=width, width=width, detail_level=level.index, detail_grid=detail.grid,
+        detail_channels=channels,
+    )  # fmt: skip
     return Encoder(network, encoder.head, encoder.modality, wider, encoder.origin).train(encoder.training)
 
 
@@ -175,7 +202,7 @@ def build_network(architecture: Architecture, shape: tuple[int, ...]) -> nn.Modu
     plain = build_backbone(architecture.backbone, shape, patch_size=architecture.patch_size)
     if architecture.detail_level is None or architecture.detail_grid is None:
         return plain
-    return WithDetail(plain, architecture.detail_level, architecture.detail_grid)
+    return WithDetail(plain, architecture.detail_level, architecture.detail_grid, architecture.detail_channels)
 
 
 def plain_backbone(encoder: Encoder) -> nn.Module:

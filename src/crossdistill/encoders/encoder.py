@@ -28,6 +28,7 @@ class Architecture:
         patch_size: of a transformer's patches, where it is not the one that its name stands for.
         detail_level: number of the feature map that follows the pooled features, where one does (see ``detail.py``).
         detail_grid: cells along each side that it is averaged to.
+        detail_channels: to which its channels are mixed, where they are.
     """
 
     backbone: str
@@ -37,6 +38,7 @@ class Architecture:
     patch_size: int | None = None
     detail_level: int | None = None
     detail_grid: int | None = None
+    detail_channels: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON object, without what there is none of: a patch size other than the usual one, detail."""
