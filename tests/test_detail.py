@@ -36,8 +36,11 @@ from crossdistill.encoders import (
     with_random_weights,
 )
 from crossdistill.errors import ConfigError, EncoderError, RunFolderError
+from crossdistill.modalities.audio import Audio
 from crossdistill.modalities.embedding import Embedding
 from crossdistill.modalities.image import Image
+from crossdistill.modalities.timeseries import TimeSeries
+from crossdistill.modalities.video import Video
 from crossdistill.pipeline import run
 from crossdistill.pipeline.commands import deterministic
 from crossdistill.pipeline.config import make_config
@@ -96,6 +99,20 @@ def test_many_channels_are_mixed_into_fewer_and_keep_their_angles() -> None:
     one, other = (nn.functional.normalize(each - each.mean(dim=0)) for each in (own, found))
     assert float((one @ one.T - other @ other.T).abs().mean()) < 0.06
     assert torch.equal(signs, teacher_of(DetailConfig()).backbone.mixing)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "modality",
+    [Audio(seconds=0.5), TimeSeries(channels=(0, 1), length=64, representation="raw"), Video(size=32, frames=3)],
+    ids=["audio", "timeseries", "video"],
+)
+def test_students_of_sounds_series_and_clips_have_detail_too(modality: Any) -> None:
+    sample = torch.rand(4, *modality.shape)
+    config = StudentConfig(backbone="test_resnet", detail=GridConfig(grid=2))
+    student = build_student(config, modality, 16, sample).eval()
+    assert student.architecture.features == 96 + 128 * 4
+    items = torch.rand(2, *student.modality.shape)
+    assert student(items).shape == (2, 16)
 
 
 def test_where_a_thing_stands_is_told_by_detail_alone() -> None:

@@ -178,7 +178,7 @@ def with_detail(encoder: Encoder, detail: GridConfig | None, role: str = "teache
 def _level(encoder: Encoder, detail: GridConfig, where: str) -> Level:
     """The map that is meant."""
     try:
-        levels = levels_of(encoder)
+        levels = levels_of(encoder, anywhere=True)
     except EncoderError as error:
         raise ConfigError(
             "Detail needs an encoder with feature maps.", where=where,

@@ -33,8 +33,12 @@ class Level:
     stride: int
 
 
-def levels_of(encoder: Encoder) -> tuple[Level, ...]:
+def levels_of(encoder: Encoder, *, anywhere: bool = False) -> tuple[Level, ...]:
     """All feature maps of an encoder, fine to coarse.
+
+    Args:
+        encoder: with its modality.
+        anywhere: also where places of an item are none of a picture's, as in a spectrogram, or are those of frames.
 
     Raises:
         EncoderError: it has none: its items are no pictures, or its backbone is none of timm's.
@@ -42,7 +46,8 @@ def levels_of(encoder: Encoder) -> tuple[Level, ...]:
     backbone: Any = encoder.backbone
     shape = encoder.modality.shape
     has_maps = all(hasattr(backbone, name) for name in ("forward_intermediates", "feature_info", "forward_head"))
-    if len(shape) != 3 or encoder.modality.geometry is None or not has_maps:
+    on_a_grid = len(shape) == 3 and encoder.modality.geometry is not None
+    if not (on_a_grid or (anywhere and len(shape) >= 3)) or not has_maps:
         raise EncoderError(
             "This encoder has no feature maps.", where=encoder.architecture.backbone,
             expected="a backbone of timm (resnet18, vit_tiny_patch16_224) that takes pictures on a grid",
