@@ -256,7 +256,7 @@ def test_a_shared_bank_has_room_for_teachers_with_and_without(manifest: Path, tm
     for name, detail in (("plain", None), ("detail", DETAIL), ("heavier", {**DETAIL, "weight": 2.0})):
         work = begin(make_config({**content(manifest, tmp_path / name, detail=detail), **shared}))
         open_teacher_space(work)
-    assert {each.parent.name for each in (tmp_path / "bank").rglob("embeddings.json")} == {"bank", "detail-2x2"}
+    assert {each.parent.name for each in (tmp_path / "bank").rglob("embeddings.json")} == {"bank", "detail-3-2-128"}
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from crossdistill.encoders.backbone import backbone_defaults, build_backbone
 from crossdistill.encoders.config import NONE, PRETRAINED, RANDOM, TEACHER, StudentConfig, TeacherConfig
-from crossdistill.encoders.detail import MOST_CHANNELS, GridConfig, with_detail
+from crossdistill.encoders.detail import AUTO, MOST_CHANNELS, GridConfig, with_detail
 from crossdistill.encoders.encoder import Architecture, Encoder, output_width
 from crossdistill.encoders.from_teacher import student_of_teacher, teacher_backbone
 from crossdistill.encoders.head import build_head
@@ -63,7 +64,7 @@ def build_student(
     if untrained and sample is not None:
         modality = modality.with_statistics(sample)
     start = _build(config.backbone, config.weights, modality, "student", config.patch_size)
-    start = with_detail(start, config.detail, "student")
+    start = with_detail(start, student_detail(config, teacher), "student")
     if not untrained or sample is not None:
         _ready(start)
     features = start.architecture.features
@@ -71,6 +72,12 @@ def build_student(
     if start.architecture == architecture:  # an earlier student of the same kind goes on with its own head
         return start
     return Encoder(start.backbone, build_head(config.head, features, width), start.modality, architecture, start.origin)
+
+
+def student_detail(config: StudentConfig, teacher: Encoder | None) -> GridConfig | Literal["auto"] | None:
+    """The student's detail: with ``auto`` none where its teacher has none to follow, or is not at hand."""
+    follows = teacher is not None and teacher.architecture.detail_level is not None
+    return None if config.detail == AUTO and not follows else config.detail
 
 
 def _given(teacher: Encoder | None) -> Encoder:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from crossdistill.encoders.detail import DetailConfig, GridConfig
+from crossdistill.encoders.detail import AUTO, DetailConfig, GridConfig
 
 RANDOM = "random"  # a weights name: random initialisation
 NONE = "none"  # a weights name: a backbone that has none, such as identity
@@ -28,8 +28,10 @@ class TeacherConfig(BaseModel):
     center: bool = Field(
         True, description="subtract the mean of the training pairs' embeddings, so that directions tell items apart"
     )
-    detail: DetailConfig | None = Field(
-        None, description="also embed where things are: {level: -2, grid: 3, weight: 1.0}; off by default"
+    detail: DetailConfig | Literal["auto"] | None = Field(
+        AUTO,
+        description="also embed where things are: {level: -2, grid: 3, weight: 1.0}; null: off; "
+        "auto: where the backbone has such a map",
     )
     save: bool = Field(True, description="keep a copy of the teacher in the run folder, so that the run is complete")
 
@@ -46,8 +48,10 @@ class StudentConfig(BaseModel):
         RANDOM, description="'random', 'pretrained', a packaged name, a file, a run folder, or 'teacher' (a copy of it)"
     )
     head: Literal["none", "linear", "mlp"] = Field("linear", description="projection into the teacher's space")
-    detail: GridConfig | None = Field(
-        None, description="the head also takes a feature map on a coarse grid: {level: -2, grid: 3}; off by default"
+    detail: GridConfig | Literal["auto"] | None = Field(
+        AUTO,
+        description="the head also takes a feature map on a coarse grid: {level: -2, grid: 3}; null: off; "
+        "auto: where the teacher has detail, and the backbone such a map",
     )
     patch_size: int | None = Field(
         None, ge=1, description="pixels of a transformer's patches, where its name's are too coarse for small items"

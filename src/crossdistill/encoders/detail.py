@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from crossdistill.encoders.backbone import build_backbone
 from crossdistill.encoders.encoder import Architecture, Encoder
-from crossdistill.encoders.maps import Level, levels_of
+from crossdistill.encoders.maps import Level, feature_maps, levels_of
 from crossdistill.errors import ConfigError, EncoderError
 
+AUTO: Final = "auto"  # a setting: detail where the encoder can have it
 MOST_CHANNELS = 4096
 _MIXING = 71  # a seed
 WIDEST = 1 << 16  # of an embedding with detail: more is a grid or a level chosen by mistake
@@ -133,18 +134,20 @@ def features_and_map(backbone: nn.Module, items: Tensor, level: Level) -> tuple[
     return pooled, maps[0]
 
 
-def with_detail(encoder: Encoder, detail: GridConfig | None, role: str = "teacher") -> Encoder:
+def with_detail(encoder: Encoder, detail: GridConfig | Literal["auto"] | None, role: str = "teacher") -> Encoder:
     """The encoder with detail, not calibrated yet; itself where ``detail`` is None or it has this detail already.
 
     Args:
         encoder: without a head, where it is to be given detail.
-        detail: which.
+        detail: which; ``auto``: the usual one where the encoder can have it, see :func:`can_have`.
         role: ``teacher`` or ``student``, for messages.
 
     Raises:
         ConfigError: it has no feature maps, not this one, or another detail already; or the embedding would be wider
             than 65,536.
     """
+    if isinstance(detail, str):
+        detail = GridConfig() if can_have(encoder, GridConfig()) else None
     if detail is None:
         return encoder
     where = f"{role}.detail"
@@ -173,6 +176,28 @@ def with_detail(encoder: Encoder, detail: GridConfig | None, role: str = "teache
         detail_channels=channels,
     )  # fmt: skip
     return Encoder(network, encoder.head, encoder.modality, wider, encoder.origin).train(encoder.training)
+
+
+def can_have(encoder: Encoder, detail: GridConfig) -> bool:
+    """Whether detail can be added that tells anything: the map has as many places as the grid along both sides.
+
+    Not to what has a head or detail already, nor to a module of the user's own, which only the user can build again.
+    """
+    about = encoder.architecture
+    if about.head != "none" or about.detail_level is not None or about.backbone.startswith("python:"):
+        return False
+    try:
+        levels = levels_of(encoder, anywhere=True)
+    except EncoderError:
+        return False
+    if not -len(levels) <= detail.level < len(levels):
+        return False
+    items = torch.zeros(1, *encoder.modality.shape[-3:])
+    training = encoder.training
+    with torch.no_grad():
+        found = feature_maps(encoder.backbone.eval(), items, [levels[detail.level]])[0]
+    encoder.train(training)
+    return min(found.shape[-2:]) >= detail.grid
 
 
 def _level(encoder: Encoder, detail: GridConfig, where: str) -> Level:

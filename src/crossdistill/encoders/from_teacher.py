@@ -10,7 +10,7 @@ from torch import nn
 
 from crossdistill.encoders.backbone import build_backbone
 from crossdistill.encoders.config import TEACHER, StudentConfig
-from crossdistill.encoders.detail import plain_backbone, with_detail
+from crossdistill.encoders.detail import AUTO, plain_backbone, with_detail
 from crossdistill.encoders.encoder import Architecture, Encoder, output_width
 from crossdistill.encoders.head import build_head
 from crossdistill.encoders.timm_backbone import load_backbone_state
@@ -66,14 +66,17 @@ def student_of_teacher(config: StudentConfig, modality: Modality, teacher: Encod
     load_backbone_state(backbone, dict(plain_backbone(teacher).state_dict()), name=name, origin="the teacher")
     features, width = output_width(backbone, resolved, name), teacher.width
     bare = Architecture(backbone=name, features=features, head="none", width=features, patch_size=patch_size)
-    start = with_detail(Encoder(backbone, nn.Identity(), resolved, bare, "the teacher"), config.detail, "student")
-    features = start.architecture.features
     has_detail = teacher.architecture.detail_level is not None
-    same_head = config.head == teacher.architecture.head and not has_detail and config.detail is None
+    start = Encoder(backbone, nn.Identity(), resolved, bare, "the teacher")
+    if config.detail != AUTO or (has_detail and config.head != "none"):
+        start = with_detail(start, config.detail, "student")
+    features = start.architecture.features
+    alike = not has_detail and start.architecture.detail_level is None
+    same_head = config.head == teacher.architecture.head and alike
     if config.head == "none" and not same_head:
         raise EncoderError(
             "Without its head the teacher's weights end in another space than the teacher's.", where="student.head",
-            expected="linear or mlp: a new head, as one of them has detail" if has_detail or config.detail is not None
+            expected="linear or mlp: a new head, as one of them has detail" if not alike
             else f"{teacher.architecture.head}, as the teacher has, or a new head of the other kind",
             received="none",
         )  # fmt: skip

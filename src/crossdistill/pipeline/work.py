@@ -112,7 +112,7 @@ class Run:
     @property
     def bank_folder(self) -> Path:
         """Where the teacher's embeddings are: in the run folder, or where several runs share them."""
-        return bank_folder(self.config, self.folder)
+        return self.config.bank.folder or self.folder.bank
 
     @property
     def device(self) -> torch.device:
@@ -120,12 +120,12 @@ class Run:
         return choose_device(self.config.train.device)
 
 
-def bank_folder(config: RunConfig, folder: RunFolder) -> Path:
-    """Where the teacher's embeddings of a run are; in a shared folder those with detail have one of their own."""
-    shared, detail = config.bank.folder, config.teacher.detail
-    if shared is None:
-        return folder.bank
-    return shared if detail is None else shared / f"detail{detail.level}x{detail.grid}"
+def bank_folder(config: RunConfig, folder: RunFolder, teacher: Encoder) -> Path:
+    """Where the embeddings of a run's teacher are; in a shared folder those with detail have a folder of their own."""
+    shared, about = config.bank.folder, teacher.architecture
+    if shared is None or about.detail_level is None:
+        return shared or folder.bank
+    return shared / f"detail-{about.detail_level}-{about.detail_grid}-{about.detail_channels or 'all'}"
 
 
 def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | None = None) -> Run:

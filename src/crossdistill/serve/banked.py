@@ -25,7 +25,7 @@ def banked(model: CrossModalModel, config: RunConfig, gallery: Gallery) -> Vecto
     uncalibrated(teacher)  # as a bank holds its embeddings
     items = [entry.item for entry in (gallery.entries[row] for row in range(len(gallery))) if entry.item is not None]
     try:
-        bank = open_bank(bank_folder(config, model.folder))
+        bank = open_bank(bank_folder(config, model.folder, teacher))
         if bank.packed.description.key != Teacher(teacher, torch.device("cpu")).fingerprint():
             return None
         found = bank.of(items)
