@@ -267,8 +267,8 @@ class TestKey:
             build_bank(bank, make_teacher(seed=1), items)
 
     def test_another_preprocessing(self, bank: Path, items: Items, many: Path) -> None:
-        with pytest.raises(RunFolderError, match=r"another preprocessing(.|\n)*preprocessing\.size: 32, now 48"):
-            build_bank(bank, make_teacher(size=48), make_items(many, 8, size=48))
+        with pytest.raises(RunFolderError, match=r"another preprocessing(.|\n)*preprocessing\.size: 32, now 24"):
+            build_bank(bank, make_teacher(size=24), make_items(many, 8, size=24))
 
     def test_another_type(self, bank: Path, items: Items, teacher: Teacher) -> None:
         with pytest.raises(RunFolderError, match=r"another type(.|\n)*bank\.dtype=float32(.|\n)*float16"):

@@ -33,6 +33,7 @@ from crossdistill.encoders import (
     save_encoder,
     scaling,
     uncalibrated,
+    with_detail,
     with_random_weights,
 )
 from crossdistill.errors import ConfigError, EncoderError, RunFolderError
@@ -182,16 +183,21 @@ def test_a_description_that_cannot_be(tmp_path: Path, key: str, value: int) -> N
         load_encoder(tmp_path)
 
 
-def test_a_student_of_the_teachers_weights_has_no_detail_of_its_own() -> None:
+def test_a_student_of_the_teachers_weights_begins_in_its_space() -> None:
     teacher = teacher_of(DetailConfig())
-    student = build_student(StudentConfig(weights="teacher"), Image(), teacher.width, teacher=teacher)
-    assert student.architecture.detail_level is None
-    assert student.architecture.features == 96
-    assert student.width == teacher.width
-    plain = teacher_of(None).backbone.state_dict()
-    assert all(torch.equal(value, plain[name]) for name, value in student.backbone.state_dict().items())
-    with pytest.raises(EncoderError, match=r"another space(.|\n)*has detail"):
-        build_student(StudentConfig(weights="teacher", head="none"), Image(), teacher.width, teacher=teacher)
+    calibrate(teacher, torch.randn(teacher.width), 0.3)
+    items = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
+    config = StudentConfig(weights="teacher", head="none")
+    student = build_student(config, Image(), teacher.width, teacher=teacher).eval()
+    assert torch.equal(Teacher(student).embed(items), Teacher(teacher).embed(items))
+    plain = config.model_copy(update={"detail": None})
+    with pytest.raises(EncoderError, match=r"another space(.|\n)*only one of them has this detail"):
+        build_student(plain, Image(), teacher.width, teacher=teacher)
+    headed = build_student(plain.model_copy(update={"head": "linear"}), Image(), teacher.width, teacher=teacher)
+    assert headed.architecture.detail_level is None
+    assert (headed.architecture.features, headed.width) == (96, teacher.width)
+    given = teacher_of(None).backbone.state_dict()
+    assert all(torch.equal(value, given[name]) for name, value in headed.backbone.state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -288,6 +294,30 @@ def test_exports_of_both_agree_with_the_library(
     files: list[Any] = sorted((manifest.parent / side).iterdir())[:3]
     done = export(both.root, tmp_path / "out", form, modality=side, items=files)
     assert done.parity.difference < 1e-4
+
+
+def test_detail_of_a_network_that_was_given(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", num_classes=0)
+    encoder = Encoder.from_module(network, Image(size=48, mean=(0,) * 3, std=(1,) * 3, interpolation="bilinear"))
+    assert with_detail(encoder, "auto") is encoder, "only who gave it can build it again"
+    detailed = with_detail(encoder, GridConfig())
+    save_encoder(tmp_path, detailed.eval(), {})
+    again = load_encoder(tmp_path, module=timm.create_model("test_resnet", num_classes=0))
+    items = torch.rand(2, 3, 48, 48)
+    assert torch.equal(again(items), detailed(items))
+
+
+@pytest.mark.parametrize(("size", "has"), [(32, False), (48, True)])
+def test_by_default_where_there_are_as_many_places_as_cells(size: int, has: bool) -> None:
+    config = TeacherConfig(backbone="test_resnet", weights="random")
+    teacher = build_teacher(config, Image(size=size))
+    assert (teacher.architecture.detail_grid == 3) is has
+    student = build_student(StudentConfig(backbone="test_resnet"), Image(size=64), teacher.width, teacher=teacher)
+    assert (student.architecture.detail_grid == 3) is has, "a student follows its teacher"
+    alone = build_student(StudentConfig(backbone="test_resnet"), Image(size=64), 8)
+    assert alone.architecture.detail_grid is None
+    vectors = build_teacher(TeacherConfig(backbone="mlp", weights="random"), Embedding(width=8))
+    assert vectors.architecture.detail_grid is None
 
 
 def test_timm_takes_the_network_of_a_published_student(both: RunFolder, tmp_path: Path) -> None:

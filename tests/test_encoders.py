@@ -294,7 +294,7 @@ class TestStore:
         student = build_student(StudentConfig(backbone=name), modality, 7).eval()
         save_encoder(tmp_path, student, {})
         torch.manual_seed(0)
-        encoders.build_backbone(name, student.modality.shape)
+        encoders.build_network(student.architecture, student.modality.shape)
         encoders.build_head("linear", student.architecture.features, 7)
         expected = torch.rand(3)
         torch.manual_seed(0)

@@ -60,27 +60,34 @@ def test_every_method_fits_every_value_of_an_axis(name: str, data: Path, tmp_pat
 
 
 def differs(second: str, value: float, *, decided: bool = True) -> Difference:
-    return Difference("cmcd", second, Interval(value, value - 0.01, value + 0.01), 0.001, 0.01 if decided else 0.5, 1.0)
+    return Difference(
+        tasks.DEFAULT, second, Interval(value, value - 0.01, value + 0.01), 0.001, 0.01 if decided else 0.5, 1.0
+    )
 
 
 def found(name: str, values: dict[str, float], decided: bool = True) -> Findings:
     """What a comparison says whose metric has these values."""
     ranks = {each: Interval(place, place, place) for place, each in enumerate(sorted(values, key=lambda n: -values[n]))}
     against = [
-        differs(each, values["cmcd"] - value, decided=decided) for each, value in values.items() if each != "cmcd"
+        differs(each, values[tasks.DEFAULT] - value, decided=decided)
+        for each, value in values.items()
+        if each != tasks.DEFAULT
     ]
     metric = Metric(name, {each: Interval(value, value - 0.01, value + 0.01) for each, value in values.items()},
                     {each: [value] for each, value in values.items()}, against, [], ranks)  # fmt: skip
     methods = {each: MethodConfig(control=each) if each == "ssl_target" else MethodConfig(objective=each.split()[0])
                for each in values}  # fmt: skip
     about: dict[str, Any] = {"name": "x", "counts": {"train": 9, "val": 2, "test": 3}, "classes": 2, "test_groups": 3}
-    return Findings(about, {}, methods, "cmcd", (name,), {}, {}, [metric], {}, {}, {}, 5)
+    return Findings(about, {}, methods, tasks.DEFAULT, (name,), {}, {}, [metric], {}, {}, {}, 5)
 
 
 def test_the_lead_is_over_the_best_of_the_others_and_the_family_is_none() -> None:
     results = {
-        "one": found("linear_5_shot", {"cmcd": 0.5, "cmc": 0.9, "l2": 0.4, "siglip": 0.45, "ssl_target": 0.3}),
-        "two": found("linear_5_shot", {"cmcd": 0.5, "l2": 0.52, "siglip": 0.1, "ssl_target": 0.2}),
+        "one": found(
+            "linear_5_shot",
+            {tasks.DEFAULT: 0.5, "cmc": 0.9, "l2": 0.4, "siglip": 0.45, "ssl_target": 0.3, "l2 detail": 0.6},
+        ),
+        "two": found("linear_5_shot", {tasks.DEFAULT: 0.5, "l2": 0.52, "siglip": 0.1, "ssl_target": 0.2}),
     }
     rows = {row.name: row for row in overall.measurements(results)}
     lead = next(row for name, row in rows.items() if "best other objective" in name)
@@ -88,19 +95,21 @@ def test_the_lead_is_over_the_best_of_the_others_and_the_family_is_none() -> Non
     assert not lead.holds
     tied = next(row for name, row in rows.items() if "first or tied" in name)
     assert (tied.value, tied.reference) == (1, 2)
+    alike = next(row for name, row in rows.items() if "has detail, too" in name)
+    assert alike.value == pytest.approx(-10), "what has detail is no method as it was published"
     alone = next(row for name, row in rows.items() if "SSL" in name)
     assert alone.value == pytest.approx(25)
     assert alone.holds
 
 
 def test_tables_mark_what_is_decided_and_the_best() -> None:
-    content = found("linear_5_shot", {"cmcd": 0.5, "cmc": 0.6, "ssl_target": 0.3}).to_json()
+    content = found("linear_5_shot", {tasks.DEFAULT: 0.5, "cmc": 0.6, "ssl_target": 0.3}).to_json()
     text = "\n".join(tables.task_table("one", content))
-    assert "| `cmcd` | 50.0 (49.0 to 51.0) |" in text
+    assert "| `cmcd detail` | 50.0 (49.0 to 51.0) |" in text
     assert "| `cmc` | **60.0** (59.0 to 61.0) ▲ |" in text
     assert "| *ssl_target* | 30.0 (29.0 to 31.0) ▼ |" in text
     assert "9 training pairs, 2 of validation, 3 of test in 3 groups" in text
-    undecided = found("linear_5_shot", {"cmcd": 0.5, "cmc": 0.6}, decided=False).to_json()
+    undecided = found("linear_5_shot", {tasks.DEFAULT: 0.5, "cmc": 0.6}, decided=False).to_json()
     assert "▲" not in "\n".join(tables.task_table("one", undecided))
     lines = tables.leads({"one": content})
     assert lines[2:4] == ["| `cmc` (of the family) | -10.0 (-11.0 to -9.0) * | -10.0 |",

@@ -66,7 +66,7 @@ def test_patches_are_saved_and_what_has_none_says_so(tmp_path: Path) -> None:
 
 def test_a_teachers_weights_are_resampled_for_other_patches() -> None:
     torch.manual_seed(1)
-    teacher = build_teacher(TeacherConfig(backbone="test_vit", weights="random"), Image(size=64))
+    teacher = build_teacher(TeacherConfig(backbone="test_vit", weights="random", detail=None), Image(size=64))
     config = StudentConfig.model_validate({"weights": "teacher", "head": "none", "patch_size": 8})
     student = build_student(config, Image(size=32), teacher.width, teacher=teacher)
     expected = resample_patch_embed(teacher.backbone.patch_embed.proj.weight, [8, 8])

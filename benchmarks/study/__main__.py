@@ -38,7 +38,7 @@ def main() -> None:
     """Reads the arguments."""
     arguments = read_arguments(
         __doc__, of="tasks", known=NAMES, quick_names=QUICK_TASKS,
-        quick="three objectives and a control, two seeds, short; one task by default",
+        quick="two objectives, a control, the default, two seeds, short; one task by default",
     )  # fmt: skip
     try:
         rows = study(arguments.data, arguments.out, arguments.names, arguments.jobs, quick=arguments.quick)

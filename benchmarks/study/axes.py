@@ -3,8 +3,8 @@
 python -m benchmarks.study.axes --data FOLDER [--out runs/study] [--axes pairs,...] [--jobs N] [--quick] [--json]
 
 Each file of `axes/` is one question: a task, methods, and the values that a setting takes. Nothing is tuned here: every
-method has its defaults, which `python -m benchmarks.study` tunes. Results are kept in OUT, and all of an axis as
-benchmarks/results/DATE-study-axis-NAME.json.
+method has the package's defaults, detail among them, which `python -m benchmarks.study` tunes. Results are kept in OUT,
+and all of an axis as benchmarks/results/DATE-study-axis-NAME.json.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.record import Measurement, recorded, save, show_all
 from benchmarks.study.arguments import read_arguments
-from benchmarks.study.tasks import HEADLINES, task
+from benchmarks.study.tasks import DETAIL, HEADLINES, task
 from crossdistill.compare import CompareConfig, compare
 from crossdistill.console import say
 from crossdistill.errors import CrossDistillError
@@ -58,8 +58,9 @@ class Axis:
         }
 
     def settings_at(self, value: str) -> dict[str, Any]:
-        """All other settings of a value: they are the run's."""
-        return {key: each for key, each in self.values[value].items() if not key.startswith("objective.")}
+        """All other settings of a value: they are the run's. Encoders have detail, as they do by default."""
+        usual = dict.fromkeys(DETAIL, "auto")
+        return usual | {key: each for key, each in self.values[value].items() if not key.startswith("objective.")}
 
 
 def read_axis(name: str) -> Axis:
@@ -83,8 +84,9 @@ def measure(axis: str, data: Path, out: Path, jobs: int | None, *, quick: bool) 
         say(f"{axis}: {label}")
         # A bank is one teacher's: values that change the teacher have their own.
         others = (
-            [] if any(key.split(".")[0] in ("teacher", "pretrain") for key in settings) else [f"bank.folder={shared}"]
-        )
+            [] if any(key.split(".")[0] in ("teacher", "pretrain") and key != "teacher.detail" for key in settings)
+            else [f"bank.folder={shared}"]
+        )  # fmt: skip
         short = ["train.epochs=2"] if quick else []
         place = out / ("quick-axes" if quick else "axes") / axis / label.replace(" ", "-").replace("%", "")
         config = task(about.task, data, place, [*overrides(about.settings_at(label)), *others, *short])

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.record import Measurement
-from benchmarks.study.tasks import DEFAULT, FAMILY, HEADLINES
+from benchmarks.record import Measurement, recorded
+from benchmarks.study.tasks import DEFAULT, FAMILY, HEADLINES, WITH_DETAIL
 from crossdistill.compare.findings import Findings, Metric
 
 FEW_SHOT, RETRIEVAL = HEADLINES
@@ -72,8 +72,10 @@ def lead(found: Mapping[str, Findings], name: str, among: Sequence[str]) -> Lead
 
 def measurements(found: Mapping[str, Findings]) -> list[Measurement]:
     """The study's targets, and whether they hold."""
-    others = sorted({name for each in found.values() for name, method in each.methods.items()
-                     if name not in FAMILY and method.control is None})  # fmt: skip
+    foreign = sorted({name for each in found.values() for name, method in each.methods.items()
+                      if name not in FAMILY and method.control is None})  # fmt: skip
+    others = [name for name in foreign if not name.endswith(WITH_DETAIL)]  # as they were published
+    alike = [name for name in foreign if name.endswith(WITH_DETAIL)]
     rows = []
     for name, words, wanted in ((FEW_SHOT, "few-shot accuracy", 3.0), (RETRIEVAL, "retrieval R@1", 10.0)):
         ahead = lead(found, name, others)
@@ -87,6 +89,11 @@ def measurements(found: Mapping[str, Findings]) -> list[Measurement]:
                     reference=len(ahead.per_task), target="all", holds=first == len(ahead.per_task),
                 )
             )  # fmt: skip
+        level = lead(found, name, alike)
+        if level is not None:
+            value, low, high = (100 * each for each in (level.value, level.low, level.high))
+            rows.append(recorded(f"{words}: lead over the best other objective that has detail, too "
+                                 f"(95%: {low:+.1f} to {high:+.1f})", value, 0.0, "points"))  # fmt: skip
     alone = lead(found, FEW_SHOT, ["ssl_target"])
     if alone is not None:
         rows.append(_target("few-shot accuracy: lead over SSL on the target alone", alone, 5.0))

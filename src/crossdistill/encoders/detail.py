@@ -224,10 +224,22 @@ def build_network(architecture: Architecture, shape: tuple[int, ...]) -> nn.Modu
     Raises:
         EncoderError: see :func:`~crossdistill.encoders.backbone.build_backbone`, or there is no map of this number.
     """
-    plain = build_backbone(architecture.backbone, shape, patch_size=architecture.patch_size)
+    return around(build_backbone(architecture.backbone, shape, patch_size=architecture.patch_size), architecture)
+
+
+def around(network: nn.Module, architecture: Architecture) -> nn.Module:
+    """A network with the detail that an architecture has; itself where that has none, or the network has it already."""
+    if architecture.detail_level is None or architecture.detail_grid is None or isinstance(network, WithDetail):
+        return network
+    return WithDetail(network, architecture.detail_level, architecture.detail_grid, architecture.detail_channels)
+
+
+def detail_of(architecture: Architecture) -> GridConfig | None:
+    """The detail that an architecture has."""
     if architecture.detail_level is None or architecture.detail_grid is None:
-        return plain
-    return WithDetail(plain, architecture.detail_level, architecture.detail_grid, architecture.detail_channels)
+        return None
+    channels = architecture.detail_channels or MOST_CHANNELS
+    return GridConfig(level=architecture.detail_level, grid=architecture.detail_grid, channels=channels)
 
 
 def plain_backbone(encoder: Encoder) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import nn
 
 from crossdistill.encoders.backbone import build_backbone
 from crossdistill.encoders.config import TEACHER, StudentConfig
-from crossdistill.encoders.detail import AUTO, plain_backbone, with_detail
+from crossdistill.encoders.detail import AUTO, WithDetail, detail_of, plain_backbone, with_detail
 from crossdistill.encoders.encoder import Architecture, Encoder, output_width
 from crossdistill.encoders.head import build_head
 from crossdistill.encoders.timm_backbone import load_backbone_state
@@ -49,7 +49,8 @@ def student_of_teacher(config: StudentConfig, modality: Modality, teacher: Encod
 
     The first layer's weights are summed over the channels for a target of one channel, or repeated for one of several
     (as timm does), and position embeddings are resampled for its size. With a head of the teacher's kind (``none``
-    where it has none) the student begins in the teacher's very space, offset included; any other head is a new one.
+    where it has none) and the teacher's detail, which it has by default, the student begins in the teacher's very
+    space, offset included; any other head is a new one.
 
     Args:
         config: the ``student:`` section, with ``weights: teacher``.
@@ -66,17 +67,18 @@ def student_of_teacher(config: StudentConfig, modality: Modality, teacher: Encod
     load_backbone_state(backbone, dict(plain_backbone(teacher).state_dict()), name=name, origin="the teacher")
     features, width = output_width(backbone, resolved, name), teacher.width
     bare = Architecture(backbone=name, features=features, head="none", width=features, patch_size=patch_size)
-    has_detail = teacher.architecture.detail_level is not None
-    start = Encoder(backbone, nn.Identity(), resolved, bare, "the teacher")
-    if config.detail != AUTO or (has_detail and config.head != "none"):
-        start = with_detail(start, config.detail, "student")
+    own = detail_of(teacher.architecture)
+    start = with_detail(
+        Encoder(backbone, nn.Identity(), resolved, bare, "the teacher"),
+        own if config.detail == AUTO else config.detail, "student",
+    )  # fmt: skip
     features = start.architecture.features
-    alike = not has_detail and start.architecture.detail_level is None
+    alike = detail_of(start.architecture) == own
     same_head = config.head == teacher.architecture.head and alike
     if config.head == "none" and not same_head:
         raise EncoderError(
             "Without its head the teacher's weights end in another space than the teacher's.", where="student.head",
-            expected="linear or mlp: a new head, as one of them has detail" if not alike
+            expected="linear or mlp: a new head, as only one of them has this detail" if not alike
             else f"{teacher.architecture.head}, as the teacher has, or a new head of the other kind",
             received="none",
         )  # fmt: skip
@@ -86,5 +88,7 @@ def student_of_teacher(config: StudentConfig, modality: Modality, teacher: Encod
     student = Encoder(start.backbone, head.requires_grad_(True), resolved, architecture, origin)
     if same_head:
         with torch.no_grad():
+            if isinstance(student.backbone, WithDetail) and isinstance(teacher.backbone, WithDetail):
+                student.backbone.scale.copy_(teacher.backbone.scale)
             student.offset.copy_(teacher.offset)
     return student

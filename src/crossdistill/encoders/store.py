@@ -12,7 +12,7 @@ from safetensors.torch import save as save_bytes
 from torch import nn
 
 from crossdistill.encoders.description import check_description, parts_of
-from crossdistill.encoders.detail import build_network
+from crossdistill.encoders.detail import around, build_network
 from crossdistill.encoders.encoder import Architecture, Encoder, backbone_features, weights_hash
 from crossdistill.encoders.head import build_head
 from crossdistill.errors import EncoderError, RunFolderError
@@ -88,6 +88,7 @@ def load_encoder(folder: Path, module: nn.Module | None = None, head: nn.Module 
         _check_shapes(folder / _WEIGHTS, architecture, modality, module, head)
         if module is None:
             module = build_network(architecture, modality.shape)
+        module = around(module, architecture)
         if head is None:
             head = build_head(architecture.head, architecture.features, architecture.width)  # type: ignore[arg-type]
         encoder = Encoder(module, head, modality, architecture, origin=str(description["provenance"]["origin"]))
