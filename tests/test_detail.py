@@ -18,8 +18,8 @@ from crossdistill.deploy import export
 from crossdistill.encoders import (
     DetailConfig,
     Encoder,
-    GridConfig,
     StudentConfig,
+    StudentDetailConfig,
     Teacher,
     TeacherConfig,
     build_student,
@@ -109,9 +109,9 @@ def test_many_channels_are_mixed_into_fewer_and_keep_their_angles() -> None:
 )
 def test_students_of_sounds_series_and_clips_have_detail_too(modality: Any) -> None:
     sample = torch.rand(4, *modality.shape)
-    config = StudentConfig(backbone="test_resnet", detail=GridConfig(grid=2))
+    config = StudentConfig(backbone="test_resnet", detail=StudentDetailConfig(grid=2))
     student = build_student(config, modality, 16, sample).eval()
-    assert student.architecture.features == 96 + 128 * 4
+    assert student.architecture.features == 96 + 32 * 4
     items = torch.rand(2, *student.modality.shape)
     assert student(items).shape == (2, 16)
 
@@ -277,7 +277,7 @@ def both(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 def test_a_run_whose_student_has_detail_too(both: RunFolder) -> None:
     student = load_encoder(both.student)
-    assert student.architecture.features == 96 + 48 * 9
+    assert student.architecture.features == 96 + 32 * 9
     assert student.width == 96 + 128 * 4
     assert not float(student.backbone.scale) - 1  # type: ignore[arg-type]  # nothing calibrates a student
     found = json.loads(both.metrics.read_text())
@@ -300,7 +300,7 @@ def test_detail_of_a_network_that_was_given(tmp_path: Path) -> None:
     network = timm.create_model("test_resnet", num_classes=0)
     encoder = Encoder.from_module(network, Image(size=48, mean=(0,) * 3, std=(1,) * 3, interpolation="bilinear"))
     assert with_detail(encoder, "auto") is encoder, "only who gave it can build it again"
-    detailed = with_detail(encoder, GridConfig())
+    detailed = with_detail(encoder, StudentDetailConfig())
     save_encoder(tmp_path, detailed.eval(), {})
     again = load_encoder(tmp_path, module=timm.create_model("test_resnet", num_classes=0))
     items = torch.rand(2, 3, 48, 48)
@@ -348,15 +348,17 @@ def test_it_begins_again_as_it_was_or_with_other_weights(both: RunFolder, tmp_pa
     fresh = with_random_weights(config)
     assert fresh.detail is not None
     assert (fresh.detail.level, fresh.detail.grid) == (2, 3)
-    assert build_student(fresh, Image(size=32, channels=1, mean=(0.5,), std=(0.5,)), 608).architecture.features == 528
+    assert build_student(fresh, Image(size=32, channels=1, mean=(0.5,), std=(0.5,)), 608).architecture.features == 384
     with pytest.raises(ConfigError, match=r"This student ends in a space of its own(.|\n)*student.detail"):
-        build_student(config.model_copy(update={"detail": GridConfig(level=1, grid=2)}), Image(channels=1), 608)
+        build_student(
+            config.model_copy(update={"detail": StudentDetailConfig(level=1, grid=2)}), Image(channels=1), 608
+        )
 
 
 def test_a_copy_of_the_teacher_with_detail() -> None:
     teacher = teacher_of(None)
-    config = StudentConfig(weights="teacher", detail=GridConfig())
+    config = StudentConfig(weights="teacher", detail=StudentDetailConfig())
     student = build_student(config, Image(), teacher.width, teacher=teacher)
-    assert student.architecture.features == 96 + 128 * 9
+    assert student.architecture.features == 96 + 32 * 9
     given, taken = teacher.backbone.state_dict(), plain_backbone(student).state_dict()
     assert all(torch.equal(value, given[name]) for name, value in taken.items())

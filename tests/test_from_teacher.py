@@ -32,7 +32,9 @@ FROM_TEACHER = {"weights": "teacher", "head": "none"}
 
 def teacher_of(backbone: str = "test_resnet", **image: Any) -> Encoder:
     torch.manual_seed(3)
-    encoder = build_teacher(TeacherConfig(backbone=backbone, weights="random", detail=None), Image(**{"size": 32, **image}))
+    encoder = build_teacher(
+        TeacherConfig(backbone=backbone, weights="random", detail=None), Image(**{"size": 32, **image})
+    )
     encoder.offset.normal_()
     for module in encoder.modules():  # running statistics that are none of a fresh network's
         if isinstance(module, torch.nn.BatchNorm2d):

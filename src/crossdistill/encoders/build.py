@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from crossdistill.encoders.backbone import backbone_defaults, build_backbone
 from crossdistill.encoders.config import NONE, PRETRAINED, RANDOM, TEACHER, StudentConfig, TeacherConfig
-from crossdistill.encoders.detail import AUTO, GridConfig, detail_of, with_detail
+from crossdistill.encoders.detail import AUTO, GridConfig, StudentDetailConfig, detail_of, with_detail
 from crossdistill.encoders.encoder import Architecture, Encoder, output_width
 from crossdistill.encoders.from_teacher import student_of_teacher, teacher_backbone
 from crossdistill.encoders.head import build_head
@@ -109,7 +109,8 @@ def with_random_weights(config: StudentConfig, teacher: Encoder | None = None) -
     elif folder is not None:
         architecture = Architecture(**describe_encoder(folder)["architecture"])
         name, patch_size = architecture.backbone, architecture.patch_size
-        detail = detail_of(architecture) or detail
+        found = detail_of(architecture)
+        detail = detail if found is None else StudentDetailConfig(**found.model_dump())
     else:
         name = _backbone_name(config.backbone, config.weights, "student")
     return config.model_copy(update={"weights": RANDOM, "backbone": name, "patch_size": patch_size, "detail": detail})

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from crossdistill.encoders.detail import AUTO, DetailConfig, GridConfig
+from crossdistill.encoders.detail import AUTO, DetailConfig, StudentDetailConfig
 
 RANDOM = "random"  # a weights name: random initialisation
 NONE = "none"  # a weights name: a backbone that has none, such as identity
@@ -48,7 +48,7 @@ class StudentConfig(BaseModel):
         RANDOM, description="'random', 'pretrained', a packaged name, a file, a run folder, or 'teacher' (a copy of it)"
     )
     head: Literal["none", "linear", "mlp"] = Field("linear", description="projection into the teacher's space")
-    detail: GridConfig | Literal["auto"] | None = Field(
+    detail: StudentDetailConfig | Literal["auto"] | None = Field(
         AUTO,
         description="the head also takes a feature map on a coarse grid: {level: -2, grid: 3}; null: off; "
         "auto: where the teacher has detail, and the backbone such a map",

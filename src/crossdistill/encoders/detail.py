@@ -54,6 +54,15 @@ class DetailConfig(GridConfig):
     )
 
 
+class StudentDetailConfig(GridConfig):
+    """A feature map that the student's head takes, too.
+
+    Fewer channels than the teacher's: each is another column of the head, and the student learns what to put into them.
+    """
+
+    channels: int = Field(32, ge=1, le=MOST_CHANNELS, description="a map of more is mixed at random into so many")
+
+
 class WithDetail(nn.Module):
     """A backbone whose features ``(B, F)`` are followed by one of its maps on a coarse grid, ``(B, F + k g g)``.
 
@@ -147,7 +156,8 @@ def with_detail(encoder: Encoder, detail: GridConfig | Literal["auto"] | None, r
             than 65,536.
     """
     if isinstance(detail, str):
-        detail = GridConfig() if can_have(encoder, GridConfig()) else None
+        usual = DetailConfig() if role == "teacher" else StudentDetailConfig()
+        detail = usual if can_have(encoder, usual) else None
     if detail is None:
         return encoder
     where = f"{role}.detail"
