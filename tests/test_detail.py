@@ -310,14 +310,16 @@ def test_detail_of_a_network_that_was_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("size", "has"), [(32, False), (48, True)])
 def test_by_default_where_there_are_as_many_places_as_cells(size: int, has: bool) -> None:
     config = TeacherConfig(backbone="test_resnet", weights="random")
-    teacher = build_teacher(config, Image(size=size))
+    built = build_teacher(config, Image(size=size))
+    assert built.architecture.detail_grid is None, "only a run can weigh it"
+    teacher = with_detail(built, "auto")
     assert (teacher.architecture.detail_grid == 3) is has
     student = build_student(StudentConfig(backbone="test_resnet"), Image(size=64), teacher.width, teacher=teacher)
     assert (student.architecture.detail_grid == 3) is has, "a student follows its teacher"
     alone = build_student(StudentConfig(backbone="test_resnet"), Image(size=64), 8)
     assert alone.architecture.detail_grid is None
     vectors = build_teacher(TeacherConfig(backbone="mlp", weights="random"), Embedding(width=8))
-    assert vectors.architecture.detail_grid is None
+    assert with_detail(vectors, "auto") is vectors
 
 
 def test_timm_takes_the_network_of_a_published_student(both: RunFolder, tmp_path: Path) -> None:

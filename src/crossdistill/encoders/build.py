@@ -26,10 +26,14 @@ from crossdistill.modalities import InputDefaults, Modality, parse_modality
 def build_teacher(config: TeacherConfig, modality: Modality) -> Encoder:
     """The source encoder with its weights and its own preprocessing where ``modality`` leaves it open.
 
+    It has the detail that the section names. With ``auto`` it has none here: a run adds it, which also weighs it on the
+    training pairs (see :func:`~crossdistill.encoders.detail.calibrate`).
+
     Raises:
         EncoderError: unknown backbone, weights that do not fit, or a size that it cannot take.
     """
-    return _ready(with_detail(_build(config.backbone, config.weights, modality, "teacher"), config.detail))
+    detail = None if config.detail == AUTO else config.detail
+    return _ready(with_detail(_build(config.backbone, config.weights, modality, "teacher"), detail))
 
 
 def build_source_backbone(backbone: str, modality: Modality) -> Encoder:
