@@ -48,6 +48,8 @@ from crossdistill.pipeline.config import make_config
 from crossdistill.pipeline.folder import RunFolder
 from crossdistill.pipeline.stages import open_teacher_space
 from crossdistill.pipeline.work import begin
+from crossdistill.training import TrainConfig
+from crossdistill.training.optimiser import Freezer
 
 
 def teacher_of(detail: DetailConfig | None, backbone: str = "test_resnet", size: int = 48) -> Encoder:
@@ -294,6 +296,15 @@ def test_exports_of_both_agree_with_the_library(
     files: list[Any] = sorted((manifest.parent / side).iterdir())[:3]
     done = export(both.root, tmp_path / "out", form, modality=side, items=files)
     assert done.parity.difference < 1e-4
+
+
+def test_layers_are_frozen_by_the_names_they_have_without_detail() -> None:
+    student = build_student(StudentConfig(backbone="test_resnet", detail=StudentDetailConfig()), Image(size=48), 8)
+    config = TrainConfig(epochs=1, freeze=("backbone.conv1.*",))
+    Freezer(nn.ModuleDict({"student": student}), config)
+    frozen = {name for name, value in student.named_parameters() if not value.requires_grad}
+    assert frozen
+    assert all(name.startswith("backbone.network.conv1.") for name in frozen)
 
 
 def test_detail_of_a_network_that_was_given(tmp_path: Path) -> None:

@@ -142,4 +142,5 @@ class Freezer:
 
 def _short(name: str) -> str:
     """A parameter's name within its encoder, wherever the encoder lies in the model that is trained."""
-    return name.removeprefix("student.").removeprefix("encoder.")
+    short = name.removeprefix("student.").removeprefix("encoder.")
+    return short.replace("backbone.network.", "backbone.", 1)  # a network with detail beside it keeps its names
