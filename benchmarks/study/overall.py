@@ -94,7 +94,7 @@ def measurements(found: Mapping[str, Findings]) -> list[Measurement]:
             value, low, high = (100 * each for each in (level.value, level.low, level.high))
             rows.append(recorded(f"{words}: lead over the best other objective that has detail, too "
                                  f"(95%: {low:+.1f} to {high:+.1f})", value, 0.0, "points"))  # fmt: skip
-    alone = lead(found, FEW_SHOT, ["ssl_target"])
+    alone = lead(found, FEW_SHOT, ["ssl_target", f"ssl_target{WITH_DETAIL}"])
     if alone is not None:
         rows.append(_target("few-shot accuracy: lead over SSL on the target alone", alone, 5.0))
     return rows

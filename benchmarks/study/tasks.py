@@ -28,6 +28,7 @@ CONTROLS = (
 # With encoders that also say where things are, as they do by default; others beside it, as the gain is not its
 # objective's. All else has the pooled features alone, as it was published.
 DETAILED = ("cmcd", "lit", "siglip", "l2")
+DETAILED_CONTROLS = ("random_student", "teacher_on_target", "teacher_on_source", "ssl_target")
 DETAIL: dict[str, Any] = {"teacher.detail": {}, "student.detail": {}}
 QUICK_TASKS, QUICK_OBJECTIVES, QUICK_CONTROLS = ("emoji",), ("cmcd", "l2"), ("random_student",)
 SEEDS, TRIALS = 5, 6
@@ -58,19 +59,26 @@ def task(name: str, data: Path, out: Path, overrides: list[str]) -> RunConfig:
 
 
 def methods(
-    objectives: tuple[str, ...], controls: tuple[str, ...], detailed: tuple[str, ...]
+    objectives: tuple[str, ...],
+    controls: tuple[str, ...],
+    detailed: tuple[str, ...],
+    detailed_controls: tuple[str, ...],
 ) -> dict[str, MethodConfig]:
     """By name, the default first."""
     return {
         **{f"{name}{WITH_DETAIL}": MethodConfig(objective=objective_called(name), set=DETAIL) for name in detailed},
         **{name: MethodConfig(objective=objective_called(name)) for name in objectives},
         **{name: MethodConfig(control=name) for name in controls},
+        **{f"{name}{WITH_DETAIL}": MethodConfig(control=name, set=DETAIL) for name in detailed_controls},
     }
 
 
 def settings(name: str, *, quick: bool) -> CompareConfig:
     """What is compared on a task: the methods of all tasks but those it is without, and those that it has alone."""
-    chosen = (QUICK_OBJECTIVES, QUICK_CONTROLS, DETAILED[:1]) if quick else (OBJECTIVES, CONTROLS, DETAILED)
+    chosen = (
+        (QUICK_OBJECTIVES, QUICK_CONTROLS, DETAILED[:1], ()) if quick
+        else (OBJECTIVES, CONTROLS, DETAILED, DETAILED_CONTROLS)
+    )  # fmt: skip
     content = _content(name)
     own = {} if quick else content.get("methods", {})
     common = {each: about for each, about in methods(*chosen).items() if each not in content.get("without", ())}
