@@ -2,6 +2,7 @@
 
     python -m benchmarks.emoji               # 3 seeds, about 20 minutes on 2 cores; goes on where it stopped
     python -m benchmarks.emoji --set forms   # batch against whole bank, and siglip, likewise
+    python -m benchmarks.emoji --set pooled  # as the first, with the teacher's pooled features alone
     python -m benchmarks.emoji --quick       # 1 seed, 2 epochs: only shows that it runs
 
 Each seed draws its own split, initial weights, order and augmentation. Everything else but the number of epochs is
@@ -24,6 +25,7 @@ from crossdistill.report.table import label_of
 
 SETS: dict[str, list[Any]] = {  # beside cmcd, which is in each
     "main": ["cmc", "cmd", "l2", "cosine"],
+    "pooled": ["cmc", "cmd", "l2", "cosine"],
     "forms": [  # the whole bank instead of the batch, and sigmoids instead of a softmax
         {"name": "cmc", "against": "bank", "label": "cmc-bank"},
         {"name": "cmcd", "against": "bank", "cmd_form": "to_teacher", "label": "cmcd-bank"},
@@ -40,6 +42,8 @@ def run_seed(seed: int, chosen: str, quick: bool) -> dict[str, dict[str, float]]
     config: dict[str, Any] = demo_config()
     config["pairs"] = {"builtin": "emoji", "split": {"seed": seed}}
     config["baselines"] = SETS[chosen]
+    if chosen == "pooled":
+        config["teacher"] = {**config["teacher"], "detail": None}
     config["train"] = {**config["train"], "seed": seed, "epochs": 2 if quick else EPOCHS}
     config["evaluate"] = {
         "protocols": ["knn", "linear", "retrieval", "zero_shot"],
@@ -95,6 +99,8 @@ def main() -> None:
     if not arguments.quick:
         config = {**demo_config(), "train": {**demo_config()["train"], "epochs": EPOCHS}}
         config["baselines"] = SETS[arguments.set]
+        if arguments.set == "pooled":
+            config["teacher"] = {**config["teacher"], "detail": None}
         name = "objectives-emoji" if arguments.set == "main" else f"objectives-emoji-{arguments.set}"
         save(name, {"seeds": seeds, "configuration": config, "by_seed": by_seed, "mean_low_high": table})
 
