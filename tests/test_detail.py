@@ -298,6 +298,20 @@ def test_exports_of_both_agree_with_the_library(
     assert done.parity.difference < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [
+        ("on", r"where: +teacher\.detail\.auto(.|\n)*'auto'(.|\n)*'on'"),
+        ({"levl": -1}, r"Unknown key(.|\n)*teacher\.detail\.levl(.|\n)*did you mean 'level'"),
+        ({"grid": 0}, r"teacher\.detail\.grid(.|\n)*greater than or equal to 1"),
+    ],
+)
+def test_a_wrong_section_is_told_by_its_key(value: Any, match: str, manifest: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=match) as told:
+        make_config(content(manifest, tmp_path, detail=value))
+    assert "also wrong" not in str(told.value)
+
+
 def test_layers_are_frozen_by_the_names_they_have_without_detail() -> None:
     student = build_student(StudentConfig(backbone="test_resnet", detail=StudentDetailConfig()), Image(size=48), 8)
     config = TrainConfig(epochs=1, freeze=("backbone.conv1.*",))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -32,9 +32,9 @@ def validated(model: type[Model], value: Any, where: str = "") -> Model:
 def _explain(error: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
     problems = error.errors()
     first = problems[0]
-    path = [str(part) for part in first["loc"]]
+    path = _path(first["loc"])
     key = ".".join(([where] if where else []) + path) or "the configuration"
-    others = [".".join(([where] if where else []) + [str(part) for part in problem["loc"]]) for problem in problems[1:]]
+    others = [".".join(([where] if where else []) + _path(problem["loc"])) for problem in problems[1:]]
     fix = f"also wrong: {', '.join(others[:5])}" if others else None
     if first["type"] == "extra_forbidden":
         return ConfigError(
@@ -43,6 +43,11 @@ def _explain(error: ValidationError, model: type[BaseModel], where: str) -> Conf
     message = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     received = None if first["type"] == "missing" else _short(first["input"])
     return ConfigError("A setting is wrong.", where=key, expected=message, received=received, fix=fix)
+
+
+def _path(place: tuple[int | str, ...]) -> list[str]:
+    """The keys on the way to a problem; the section of a union has an empty name there, as none is written."""
+    return [str(part) for part in place if part != ""]
 
 
 def _short(value: Any) -> str:
@@ -64,6 +69,8 @@ def _keys(model: type[BaseModel], path: list[str]) -> list[str]:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
+    if get_origin(annotation) is Annotated:
+        return _model_in(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType, list, tuple):
         return next((found for inner in get_args(annotation) if (found := _model_in(inner)) is not None), None)
     return None

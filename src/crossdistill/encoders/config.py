@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from crossdistill.encoders.detail import AUTO, DetailConfig, StudentDetailConfig
 
@@ -12,6 +12,15 @@ RANDOM = "random"  # a weights name: random initialisation
 NONE = "none"  # a weights name: a backbone that has none, such as identity
 PRETRAINED = "pretrained"  # a weights name: timm's own weights, fetched from its hub
 TEACHER = "teacher"  # a weights name: a copy of the teacher's
+
+
+# Of a setting that is off, automatic or a section only what it is meant to be is complained about.
+_Off = Annotated[None, Tag("null")]
+_Auto = Annotated[Literal["auto"], Tag(AUTO)]
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else AUTO if isinstance(value, str) else ""
 
 
 class TeacherConfig(BaseModel):
@@ -28,7 +37,7 @@ class TeacherConfig(BaseModel):
     center: bool = Field(
         True, description="subtract the mean of the training pairs' embeddings, so that directions tell items apart"
     )
-    detail: DetailConfig | Literal["auto"] | None = Field(
+    detail: Annotated[_Off | _Auto | Annotated[DetailConfig, Tag("")], Discriminator(_kind)] = Field(
         AUTO,
         description="also embed where things are: {level: -2, grid: 3, weight: 1.0}; null: off; "
         "auto: where the backbone has such a map",
@@ -48,7 +57,7 @@ class StudentConfig(BaseModel):
         RANDOM, description="'random', 'pretrained', a packaged name, a file, a run folder, or 'teacher' (a copy of it)"
     )
     head: Literal["none", "linear", "mlp"] = Field("linear", description="projection into the teacher's space")
-    detail: StudentDetailConfig | Literal["auto"] | None = Field(
+    detail: Annotated[_Off | _Auto | Annotated[StudentDetailConfig, Tag("")], Discriminator(_kind)] = Field(
         AUTO,
         description="the head also takes a feature map on a coarse grid: {level: -2, grid: 3}; null: off; "
         "auto: where the teacher has detail, and the backbone such a map",
