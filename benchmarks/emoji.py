@@ -23,9 +23,10 @@ from crossdistill.files import read_json
 from crossdistill.pipeline import demo_config, run
 from crossdistill.report.table import label_of
 
+_MAIN = ["cmc", "cmd", "l2", "cosine"]
 SETS: dict[str, list[Any]] = {  # beside cmcd, which is in each
-    "main": ["cmc", "cmd", "l2", "cosine"],
-    "pooled": ["cmc", "cmd", "l2", "cosine"],
+    "main": _MAIN,
+    "pooled": _MAIN,
     "forms": [  # the whole bank instead of the batch, and sigmoids instead of a softmax
         {"name": "cmc", "against": "bank", "label": "cmc-bank"},
         {"name": "cmcd", "against": "bank", "cmd_form": "to_teacher", "label": "cmcd-bank"},
@@ -37,14 +38,21 @@ EPOCHS = 36  # longer than the demo, which has four minutes for everything
 WORK = Path("runs/benchmarks/emoji")
 
 
-def run_seed(seed: int, chosen: str, quick: bool) -> dict[str, dict[str, float]]:
-    """All objectives and the teacher on the target, for one seed: metric values by subject."""
+def configuration(chosen: str) -> dict[str, Any]:
+    """The demo's configuration with the baselines of a set, trained for longer."""
     config: dict[str, Any] = demo_config()
-    config["pairs"] = {"builtin": "emoji", "split": {"seed": seed}}
     config["baselines"] = SETS[chosen]
+    config["train"] = {**config["train"], "epochs": EPOCHS}
     if chosen == "pooled":
         config["teacher"] = {**config["teacher"], "detail": None}
-    config["train"] = {**config["train"], "seed": seed, "epochs": 2 if quick else EPOCHS}
+    return config
+
+
+def run_seed(seed: int, chosen: str, quick: bool) -> dict[str, dict[str, float]]:
+    """All objectives and the teacher on the target, for one seed: metric values by subject."""
+    config = configuration(chosen)
+    config["pairs"] = {"builtin": "emoji", "split": {"seed": seed}}
+    config["train"] = {**config["train"], "seed": seed, **({"epochs": 2} if quick else {})}
     config["evaluate"] = {
         "protocols": ["knn", "linear", "retrieval", "zero_shot"],
         "shots": [5],
@@ -97,12 +105,11 @@ def main() -> None:
             ]
             print(f"| {subject} | " + " | ".join(cells) + " |")
     if not arguments.quick:
-        config = {**demo_config(), "train": {**demo_config()["train"], "epochs": EPOCHS}}
-        config["baselines"] = SETS[arguments.set]
-        if arguments.set == "pooled":
-            config["teacher"] = {**config["teacher"], "detail": None}
         name = "objectives-emoji" if arguments.set == "main" else f"objectives-emoji-{arguments.set}"
-        save(name, {"seeds": seeds, "configuration": config, "by_seed": by_seed, "mean_low_high": table})
+        save(
+            name,
+            {"seeds": seeds, "configuration": configuration(arguments.set), "by_seed": by_seed, "mean_low_high": table},
+        )
 
     def paired(metric: str, ratio: float) -> None:
         ours, theirs = (table[name][metric][0] for name in ("cmcd", "l2"))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import crossdistill
 from crossdistill.bank import BankRows, open_bank
+from crossdistill.bank.inspection import describe_bank, verify_bank
 from crossdistill.deploy import export
 from crossdistill.encoders import (
     DetailConfig,
@@ -264,7 +265,10 @@ def test_a_shared_bank_has_room_for_teachers_with_and_without(manifest: Path, tm
     for name, detail in (("plain", None), ("detail", DETAIL), ("heavier", {**DETAIL, "weight": 2.0})):
         work = begin(make_config({**content(manifest, tmp_path / name, detail=detail), **shared}))
         open_teacher_space(work)
-    assert {each.parent.name for each in (tmp_path / "bank").rglob("embeddings.json")} == {"bank", "detail-3-2-128"}
+    assert {each.name for each in (tmp_path / "bank").rglob("*.json")} == {
+        "embeddings.json", "embeddings-detail-3-2-128.json",
+    }  # fmt: skip
+    assert len(describe_bank(tmp_path / "bank")) == len(verify_bank(tmp_path / "bank")) == 2
 
 
 @pytest.fixture(scope="module")

@@ -84,15 +84,15 @@ class TeacherBank:
         self._known.update(zip(files, self._order[found].tolist(), strict=True))
 
 
-def open_bank(folder: str | Path, check: Check = "some") -> TeacherBank:
-    """The bank in a folder, whoever made it; ``check`` as in :meth:`Packed.open`.
+def open_bank(folder: str | Path, check: Check = "some", name: str = NAME) -> TeacherBank:
+    """The bank in a folder, whoever made it; ``check`` as in :meth:`Packed.open`, ``name`` as in :func:`build_bank`.
 
     Raises:
         RunFolderError: it is missing, damaged or of another format.
     """
     folder = Path(folder)
     refuse_first_format(folder)
-    return TeacherBank(Packed.open(Place(folder, NAME), check))
+    return TeacherBank(Packed.open(Place(folder, name), check))
 
 
 def build_bank(
@@ -104,6 +104,7 @@ def build_bank(
     shard_rows: int = SHARD_ROWS,
     extend: bool = False,
     mend: bool = False,
+    name: str = NAME,
 ) -> TeacherBank:
     """Opens the bank in ``folder``, after embedding ``items`` where there is none or only half of one.
 
@@ -118,6 +119,7 @@ def build_bank(
         shard_rows: rows of a shard, a multiple of 64: what one process computes at a time, and loses when killed.
         extend: add the items that a finished bank lacks, instead of refusing it.
         mend: check all of a finished bank, and compute its damaged shards again, instead of refusing it.
+        name: of its files, where a folder has banks of several teachers.
 
     Raises:
         RunFolderError: the bank there is of another teacher, preprocessing or type, lacks items, or is damaged.
@@ -126,7 +128,7 @@ def build_bank(
         StorageError: the disk has not enough space.
     """
     refuse_first_format(folder)
-    place = Place(folder, NAME)
+    place = Place(folder, name)
     key, about = teacher.fingerprint(), about_teacher(teacher)
     wanted = content_hashes(items)
     _, first = np.unique(_keys(wanted), return_index=True)
@@ -148,8 +150,8 @@ def build_bank(
             bank.learn(items.files, wanted)
             return bank
         if old is not None and lacking.any() and not extend:
-            name = items.files[int(np.sort(first)[lacking][0])]
-            raise lacking_items(place, int(lacking.sum()), len(fresh), name)
+            missing = items.files[int(np.sort(first)[lacking][0])]
+            raise lacking_items(place, int(lacking.sum()), len(fresh), missing)
         hashes = np.concatenate([present, fresh[lacking]])
         shards = [] if old is None else old.unfinished
         digest = hashlib.sha256(hashes.tobytes()).hexdigest()

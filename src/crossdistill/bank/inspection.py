@@ -48,7 +48,7 @@ def _matrices(folder: Path) -> list[tuple[Place, Description, bool]]:
     """Place, description or plan, and whether it is finished. A finished matrix and its extension may both be there."""
     refuse_first_format(folder)
     found = []
-    several = {file.stem for kind in (views.NAME, maps.NAME) for end in ("json", "building")
+    several = {file.stem for kind in (bank.NAME, views.NAME, maps.NAME) for end in ("json", "building")
                for file in folder.glob(f"{kind}-*.{end}")}  # fmt: skip
     for name in (bank.NAME, views.NAME, maps.NAME, *sorted(several)):
         place = Place(folder, name)

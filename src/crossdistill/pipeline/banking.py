@@ -11,7 +11,7 @@ from crossdistill.pipeline.config import load_config
 from crossdistill.pipeline.dense import map_bank
 from crossdistill.pipeline.stages import first_rows, fresh_student, open_teacher_space, run_pretraining
 from crossdistill.pipeline.views import source_items
-from crossdistill.pipeline.work import Run, bank_folder, begin, fresh_teacher
+from crossdistill.pipeline.work import Run, bank_name, begin, fresh_teacher
 
 
 def build_teacher_bank(config: Path, overrides: list[str] | None = None) -> Path:
@@ -34,9 +34,9 @@ def build_teacher_bank(config: Path, overrides: list[str] | None = None) -> Path
     run_pretraining(run)
     settings, folder = run.config.bank, run.bank_folder
     teacher = Teacher(fresh_teacher(run), run.device)
-    own = bank_folder(run.config, run.folder, teacher.encoder)
     items = run.items(first_rows(run.pairs, run.pairs.where(has=("source",))), "source", teacher.modality)
-    build_bank(own, teacher, items, dtype=settings.dtype, shard_rows=settings.shard_rows, extend=True, mend=True)
+    build_bank(folder, teacher, items, dtype=settings.dtype, shard_rows=settings.shard_rows, extend=True, mend=True,
+               name=bank_name(run.config, teacher.encoder))  # fmt: skip
     if run.config.views.count:
         _build_views(run, folder, settings)
     if run.config.dense is not None:

@@ -37,7 +37,7 @@ from crossdistill.pipeline.environment import timed
 from crossdistill.pipeline.folder import RunFolder
 from crossdistill.pipeline.theory_terms import TheoryWatch, theory_temperature
 from crossdistill.pipeline.views import open_views
-from crossdistill.pipeline.work import Run, TeacherSpace, bank_folder, fresh_teacher, unpaired_targets
+from crossdistill.pipeline.work import Run, TeacherSpace, bank_name, fresh_teacher, unpaired_targets
 from crossdistill.training import TrainLog, distil, new_source_encoder, pretrain
 from crossdistill.training.state import SCORE
 
@@ -73,8 +73,8 @@ def open_teacher_space(run: Run) -> TeacherSpace:
     items = run.items(first_rows(run.pairs, rows), "source", teacher.modality)
     settings = run.config.bank
     bank = build_bank(
-        bank_folder(run.config, run.folder, plain), teacher, items, dtype=settings.dtype,
-        shard_rows=settings.shard_rows, extend=settings.folder is not None,
+        run.bank_folder, teacher, items, dtype=settings.dtype, shard_rows=settings.shard_rows,
+        extend=settings.folder is not None, name=bank_name(run.config, plain),
     )  # fmt: skip
     files = [file for row in rows if (file := run.pairs[row].source) is not None]
     ids = torch.full((len(run.pairs),), -1, dtype=torch.long)

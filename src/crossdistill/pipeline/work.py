@@ -14,6 +14,7 @@ import torch
 
 from crossdistill import ranks
 from crossdistill.bank import BankRows
+from crossdistill.bank.bank import NAME
 from crossdistill.console import warn
 from crossdistill.encoders import (
     Encoder,
@@ -120,12 +121,12 @@ class Run:
         return choose_device(self.config.train.device)
 
 
-def bank_folder(config: RunConfig, folder: RunFolder, teacher: Encoder) -> Path:
-    """Where the embeddings of a run's teacher are; in a shared folder those with detail have a folder of their own."""
-    shared, about = config.bank.folder, teacher.architecture
-    if shared is None or about.detail_level is None:
-        return shared or folder.bank
-    return shared / f"detail-{about.detail_level}-{about.detail_grid}-{about.detail_channels or 'all'}"
+def bank_name(config: RunConfig, teacher: Encoder) -> str:
+    """What the embeddings of a run's teacher are called; in a shared folder those with detail have its name."""
+    about = teacher.architecture
+    if config.bank.folder is None or about.detail_level is None:
+        return NAME
+    return f"{NAME}-detail-{about.detail_level}-{about.detail_grid}-{about.detail_channels or 'all'}"
 
 
 def begin(config: RunConfig, teacher: Encoder | None = None, student: Encoder | None = None) -> Run:

@@ -11,7 +11,7 @@ from crossdistill.encoders import Teacher, scaling, uncalibrated
 from crossdistill.errors import RunFolderError
 from crossdistill.evaluation.probes import Vectors, unit
 from crossdistill.pipeline import CrossModalModel, RunConfig
-from crossdistill.pipeline.work import bank_folder
+from crossdistill.pipeline.work import bank_name
 from crossdistill.serve.gallery import Gallery
 
 
@@ -25,7 +25,8 @@ def banked(model: CrossModalModel, config: RunConfig, gallery: Gallery) -> Vecto
     uncalibrated(teacher)  # as a bank holds its embeddings
     items = [entry.item for entry in (gallery.entries[row] for row in range(len(gallery))) if entry.item is not None]
     try:
-        bank = open_bank(bank_folder(config, model.folder, teacher))
+        folder = config.bank.folder or model.folder.bank
+        bank = open_bank(folder, name=bank_name(config, teacher))
         if bank.packed.description.key != Teacher(teacher, torch.device("cpu")).fingerprint():
             return None
         found = bank.of(items)
