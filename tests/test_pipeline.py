@@ -19,7 +19,7 @@ from torch import nn
 
 import crossdistill
 from conftest import write_pairs
-from crossdistill.encoders import Encoder
+from crossdistill.encoders import Encoder, load_encoder
 from crossdistill.errors import (
     ConfigError,
     EncoderError,
@@ -344,6 +344,15 @@ class TestStages:
         assert train["target_only"] > 0
         results = by_name(metrics_of(folder))["cmcd"]
         assert results["knn"]["items"] > results["target_to_source_r@1"]["items"]  # target-only items are tested too
+
+    @pytest.mark.parametrize("share", [0.3, 0.01])
+    def test_stage_one_sees_the_share_of_sources_that_it_is_given(self, tiny: dict[str, Any], share: float) -> None:
+        folder = run_stage_one(tiny, [f"pretrain.share={share}"])
+        pairs = crossdistill.open_pairs(folder.pairs)
+        sources = {str(pairs[row].source) for row in pairs.where("train", has=("source",))}
+        seen = int(load_encoder(folder.pretrained).origin.split(" on ")[1].split()[0])
+        assert 0 < seen < len(sources)
+        assert seen == pytest.approx(share * len(sources), abs=4)
 
     def test_modules_of_ones_own(self, tiny: dict[str, Any], tmp_path: Path) -> None:
         def network(channels: int) -> nn.Module:

@@ -19,7 +19,7 @@ from crossdistill.modalities import InputDefaults
 from crossdistill.objectives import CMC, InfoNCE, TeacherColumns, known_objectives
 from crossdistill.objectives.paws import PAWS
 from crossdistill.pairs import Pair, Pairs, open_pairs
-from crossdistill.pairs.unpair import keep_pairs
+from crossdistill.pairs.unpair import keep_pairs, share_of_rows
 from crossdistill.pipeline import RunFolder, make_config, run
 from crossdistill.pipeline.own_pairs import own_pairs
 from crossdistill.pipeline.work import begin
@@ -78,6 +78,18 @@ class TestKeepPairs:
         assert all(smaller < larger for smaller, larger in pairwise(sets))
         assert sets[1] == paired(keep_pairs(pairs, 0.1, seed=1)) != paired(keep_pairs(pairs, 0.1, seed=2))
         assert keep_pairs(pairs, 1, seed=1) is pairs
+
+    def test_a_share_of_rows_is_of_whole_groups_and_nested(self) -> None:
+        pairs = table()
+        rows = pairs.where("train", has=("source",))
+        parts = [share_of_rows(pairs, rows, share, seed=1) for share in (0.01, 0.2, 0.5, 1)]
+        assert parts[-1] == list(rows)
+        assert all(set(smaller) < set(larger) for smaller, larger in pairwise(parts))
+        for part in parts:
+            groups = {pairs.group_ids[row] for row in part}
+            assert part == [row for row in rows if pairs.group_ids[row] in groups], "whole groups, in order"
+        assert 0.2 * len(rows) <= len(parts[1]) < 0.2 * len(rows) + 2
+        assert parts[1] != share_of_rows(pairs, rows, 0.2, seed=2)
 
     def test_an_item_of_several_pairs_is_one_row(self) -> None:
         rows = [Pair(source=Path("s0.png"), target=Path(f"t{i}.png"), split="train", label="a") for i in range(3)]

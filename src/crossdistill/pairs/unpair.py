@@ -1,8 +1,8 @@
-"""A part of the pairs as pairs, and the rest as unpaired items: for curves over the share of pairs."""
+"""A part of the pairs, or of the sources alone, drawn by whole groups: for curves over their number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,8 +24,29 @@ def keep_pairs(pairs: Pairs, share: float, seed: int) -> Pairs:
     """
     if share == 1:
         return pairs
+    kept = _drawn_groups(pairs, pairs.where("train", has=("source", "target")), share, seed)
+    return pairs.with_rows(_taken_apart(pairs, kept))
+
+
+def share_of_rows(pairs: Pairs, rows: Sequence[int], share: float, seed: int) -> list[int]:
+    """Some of ``rows``, by whole groups, which are drawn as :func:`keep_pairs` draws them.
+
+    Args:
+        pairs: that the rows are of.
+        rows: to draw from.
+        share: of the rows, in (0, 1]; at least one group is kept.
+        seed: of the draw.
+    """
+    if share == 1:
+        return list(rows)
+    kept = _drawn_groups(pairs, rows, share, seed)
+    return [row for row in rows if pairs.group_ids[row] in kept]
+
+
+def _drawn_groups(pairs: Pairs, rows: Sequence[int], share: float, seed: int) -> set[int]:
+    """Groups in an order of the seed's, until they hold that share of the rows."""
     members: dict[int, int] = {}
-    for row in pairs.where("train", has=("source", "target")):
+    for row in rows:
         members[pairs.group_ids[row]] = members.get(pairs.group_ids[row], 0) + 1
     groups, wanted = list(members), share * sum(members.values())
     kept: set[int] = set()
@@ -35,7 +56,7 @@ def keep_pairs(pairs: Pairs, share: float, seed: int) -> Pairs:
             break
         kept.add(groups[place])
         count += members[groups[place]]
-    return pairs.with_rows(_taken_apart(pairs, kept))
+    return kept
 
 
 def _taken_apart(pairs: Pairs, kept: set[int]) -> Iterator[Pair]:

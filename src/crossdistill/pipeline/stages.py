@@ -31,6 +31,7 @@ from crossdistill.evaluation.retrieval import RECALL_AT
 from crossdistill.objectives import ObjectiveConfig
 from crossdistill.pairs import Pairs
 from crossdistill.pairs.items import Items
+from crossdistill.pairs.unpair import share_of_rows
 from crossdistill.pipeline.config import RunConfig
 from crossdistill.pipeline.dense import dense_term, open_maps
 from crossdistill.pipeline.environment import timed
@@ -56,8 +57,8 @@ def run_pretraining(run: Run) -> None:
         return
     with timed(run.folder, "pretrain"), run.trackers() as trackers:
         encoder = new_source_encoder(config, run.config.source)
-        rows = run.pairs.require("train", ("source",), "pretraining")
-        items = run.items(first_rows(run.pairs, rows), "source", encoder.modality)
+        rows = first_rows(run.pairs, run.pairs.require("train", ("source",), "pretraining"))
+        items = run.items(share_of_rows(run.pairs, rows, config.share, config.seed), "source", encoder.modality)
         log, checkpoint = TrainLog(run.folder.log, "pretrain", trackers), run.folder.checkpoint("pretrain")
         pretrain(encoder, items, config, log=log, checkpoint=checkpoint)
         encoder.origin = f"pretrained with InfoNCE on {len(items)} items of {run.pairs.name}"

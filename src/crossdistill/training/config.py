@@ -111,6 +111,7 @@ class PretrainConfig(TrainConfig):
     """Stage 1: contrastive pretraining of a source encoder on unlabelled source items."""
 
     backbone: str = Field("resnet18", description="timm name")
+    share: float = Field(1.0, gt=0, le=1, description="of the training sources that it sees, by whole groups")
     epochs: int = Field(100, ge=1, description="passes over the training sources")
     temperature: float = Field(0.2, gt=0, description="of InfoNCE between two views of an item")
     projection: int = Field(128, ge=2, description="width of the projection that is thrown away afterwards")
