@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from benchmarks.study import axes, overall, tables, tasks
+from benchmarks.study.__main__ import kept
 
 from crossdistill.compare.config import MethodConfig
 from crossdistill.compare.findings import Findings, Metric
@@ -77,7 +78,8 @@ def found(name: str, values: dict[str, float], decided: bool = True) -> Findings
                     {each: [value] for each, value in values.items()}, against, [], ranks)  # fmt: skip
     methods = {each: MethodConfig(control=each) if each == "ssl_target" else MethodConfig(objective=each.split()[0])
                for each in values}  # fmt: skip
-    about: dict[str, Any] = {"name": "x", "counts": {"train": 9, "val": 2, "test": 3}, "classes": 2, "test_groups": 3}
+    counts = {split: {"pairs": number, "groups": 1} for split, number in (("train", 9), ("val", 2), ("test", 3))}
+    about: dict[str, Any] = {"name": "x", "counts": counts, "classes": 2, "test_groups": 3}
     return Findings(about, {}, methods, tasks.DEFAULT, (name,), {}, {}, [metric], {}, {}, {}, 5)
 
 
@@ -103,12 +105,17 @@ def test_the_lead_is_over_the_best_of_the_others_and_the_family_is_none() -> Non
 
 
 def test_tables_mark_what_is_decided_and_the_best() -> None:
-    content = found("linear_5_shot", {tasks.DEFAULT: 0.5, "cmc": 0.6, "ssl_target": 0.3}).to_json()
+    content = kept(found("linear_5_shot", {tasks.DEFAULT: 0.5, "cmc": 0.6, "ssl_target": 0.3}))
+    assert "pairwise" not in content["metrics"][0]
     text = "\n".join(tables.task_table("one", content))
     assert "| `cmcd detail` | 50.0 (49.0 to 51.0) |" in text
     assert "| `cmc` | **60.0** (59.0 to 61.0) ▲ |" in text
     assert "| *ssl_target* | 30.0 (29.0 to 31.0) ▼ |" in text
     assert "9 training pairs, 2 of validation, 3 of test in 3 groups" in text
+    ahead = kept(found("linear_5_shot", {tasks.DEFAULT: 0.5, "cmc": 0.4, "ssl_target": 0.7}))
+    lines = tables.task_table("one", ahead)[-4:-1]
+    assert [line.split(" ")[1] for line in lines] == ["`cmcd", "`cmc`", "*ssl_target*"], "controls come last"
+    assert ["**" in line for line in lines] == [True, False, False], "and are never the best"
     undecided = found("linear_5_shot", {tasks.DEFAULT: 0.5, "cmc": 0.6}, decided=False).to_json()
     assert "▲" not in "\n".join(tables.task_table("one", undecided))
     lines = tables.leads({"one": content})

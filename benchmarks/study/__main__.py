@@ -9,6 +9,7 @@ OUT, and each task's results as benchmarks/results/DATE-study-TASK.json.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from benchmarks.record import Measurement, save, show_all
 from benchmarks.study.arguments import read_arguments
@@ -30,8 +31,15 @@ def study(data: Path, out: Path, names: tuple[str, ...], jobs: int | None, *, qu
         found[name] = compare(config, settings(name, quick=quick), jobs=jobs)
         write_pages(found[name], config.out)
         if not quick:
-            save(f"study-{name}", found[name].to_json())
+            save(f"study-{name}", kept(found[name]))
     return measurements(found)
+
+
+def kept(findings: Findings) -> dict[str, Any]:
+    """What is kept of a task: all but the differences of every two methods, nine tenths of it; OUT has them, too."""
+    content = findings.to_json()
+    metrics = [{key: each for key, each in metric.items() if key != "pairwise"} for metric in content["metrics"]]
+    return {**content, "metrics": metrics}
 
 
 def main() -> None:

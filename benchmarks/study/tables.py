@@ -31,15 +31,21 @@ def newest(name: str) -> dict[str, Any] | None:
 
 
 def task_table(name: str, found: dict[str, Any]) -> list[str]:
-    """Every method's values with their intervals, the default first, then by the mean over the columns' ranks."""
+    """Every method's values with their intervals: the default, the others, controls; each by its mean rank.
+
+    Bold is the best of the objectives: a control is no method that one would choose instead.
+    """
     metrics = {each["name"]: each for each in found["metrics"] if each["name"] in COLUMNS}
     columns = [each for each in COLUMNS if each in metrics]
-    best = {column: max(each["value"] for each in metrics[column]["values"].values()) for column in columns}
-    counts = found["pairs"]["counts"]
+    controls = {method for method, each in found["methods"].items() if each["control"]}
+    best = {column: max(each["value"] for method, each in metrics[column]["values"].items() if method not in controls)
+            for column in columns}  # fmt: skip
+    counts = {split: each["pairs"] for split, each in found["pairs"]["counts"].items()}
 
-    def standing(method: str) -> tuple[bool, float]:
+    def standing(method: str) -> tuple[bool, bool, float]:
         ranks = [metrics[each]["ranks"][method]["value"] for each in columns if method in metrics[each]["ranks"]]
-        return method != found["reference"], sum(ranks) / len(ranks) if ranks else float("inf")
+        mean = sum(ranks) / len(ranks) if ranks else float("inf")
+        return method != found["reference"], method in controls, mean
 
     lines = [
         f"### {name}",
@@ -51,19 +57,21 @@ def task_table(name: str, found: dict[str, Any]) -> list[str]:
         "|---" * (1 + len(columns)) + "|",
     ]
     for method in sorted(found["methods"], key=standing):
-        cells = [_cell(metrics[column], method, best[column]) for column in columns]
-        written = f"*{method}*" if found["methods"][method]["control"] else f"`{method}`"
+        cells = [_cell(metrics[column], method, bold=method not in controls
+                       and metrics[column]["values"].get(method, {}).get("value") == best[column])
+                 for column in columns]  # fmt: skip
+        written = f"*{method}*" if method in controls else f"`{method}`"
         lines.append(f"| {written} | " + " | ".join(cells) + " |")
     failed = [f"`{method}` has no result: {each[0]}" for method, each in found["failed"].items()]
     return [*lines, "", *failed, *([""] if failed else [])]
 
 
-def _cell(metric: dict[str, Any], method: str, best: float) -> str:
+def _cell(metric: dict[str, Any], method: str, *, bold: bool) -> str:
     if method not in metric["values"]:
         return ""
     value, low, high = (100 * metric["values"][method][end] for end in ("value", "low", "high"))
     text = f"{value:.1f}"
-    if metric["values"][method]["value"] == best:
+    if bold:
         text = f"**{text}**"
     against = next((each for each in metric["against"] if each["second"] == method), None)
     mark = "" if against is None or not against["decided"] else " ▼" if against["difference"]["value"] > 0 else " ▲"
