@@ -94,9 +94,9 @@ def data(count: int = 6, width: int = 5, seed: int = 3) -> tuple[Tensor, Tensor]
     return student.requires_grad_(), torch.randn(count, width, generator=generator, dtype=torch.float64)
 
 
-def compare(objective: nn.Module, reference: Reference, ids: list[int] | None) -> None:
+def compare(objective: nn.Module, reference: Reference, ids: list[int] | None, width: int = 5) -> None:
     """Float64 to 1e-10 relative, float32 to 1e-5, in values and in gradients."""
-    student, teacher = data()
+    student, teacher = data(width=width)
     objective = objective.double()
     expected = reference(student, teacher, ids if ids is not None else list(range(6)))
     # Where every row shows one item some objectives have no candidates: a constant, whose gradient is zero.
@@ -112,8 +112,9 @@ def compare(objective: nn.Module, reference: Reference, ids: list[int] | None) -
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("ids", IDS, ids=["all different", "some equal", "all equal"])
-def test_value_and_gradient_equal_the_reference(case: str, ids: list[int] | None) -> None:
-    compare(*CASES[case], ids)
+@pytest.mark.parametrize("width", [5, 9], ids=["more rows than dimensions", "fewer"])
+def test_value_and_gradient_equal_the_reference(case: str, width: int, ids: list[int] | None) -> None:
+    compare(*CASES[case], ids, width)
 
 
 def test_kd_equals_the_reference_with_the_clusters_it_found() -> None:
@@ -220,8 +221,9 @@ class TestEveryObjective:
         objective = built(variant, teacher, torch.arange(4)).double()
         assert torch.autograd.gradcheck(lambda rows: objective(rows, teacher, torch.arange(4)), student, fast_mode=True)
 
-    def test_has_right_second_derivatives_or_none(self, variant: str) -> None:
-        student, teacher = data(count=4, width=3, seed=5)
+    @pytest.mark.parametrize("width", [3, 6])
+    def test_has_right_second_derivatives_or_none(self, variant: str, width: int) -> None:
+        student, teacher = data(count=4, width=width, seed=5)
         objective = built(variant, teacher, torch.arange(4)).double()
         try:
             right = torch.autograd.gradgradcheck(

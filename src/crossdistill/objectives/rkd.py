@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from crossdistill.objectives.core import Batch, Objective
 from crossdistill.objectives.core.blocks import sum_over_blocks
-from crossdistill.objectives.core.row_blocks import block_rows
+from crossdistill.objectives.core.row_blocks import block_rows, refuse_second_derivatives
 from crossdistill.objectives.core.rows import check_positive, check_weight
 from crossdistill.objectives.core.similarity_loss import MEMORY_MB
 
@@ -22,8 +24,8 @@ class RKD(Objective):
     + angle_weight / B^3 sum_ijk h(cos_ijk^S - cos_ijk^T)``, with the angle at j between i and k.
 
     Source: Park et al., arXiv 1904.05068, equations 5 to 9, with the weights of its distillation experiments. The
-    angles take O(B^3 d) operations, and memory for a few ``B x B`` matrices at least. Like CMD it gives no common space
-    on its own.
+    angles take O(B^3 min(B, d)) operations, and memory for a few ``B x B`` matrices at least. Like CMD it gives no common
+    space on its own.
 
     Args:
         distance_weight: of RKD-D.
@@ -53,12 +55,14 @@ class RKD(Objective):
             ours, theirs = _distances(student, part) / mean_student, _distances(teacher, part) / mean_teacher
             return F.smooth_l1_loss(ours, theirs, reduction="sum")
 
-        def angle_loss(part: slice) -> Tensor:
-            return F.smooth_l1_loss(_angles(student, part), _angles(teacher, part), reduction="sum")
-
         loss = self.distance_weight * sum_over_blocks(distance_loss, batch.mine, block) / count**2
         if self.angle_weight:
-            block = block_rows(memory, len(batch), 4 * (len(batch) + student.shape[1]), item)
+            ours, theirs = _in_their_span(student), _in_their_span(teacher)
+
+            def angle_loss(part: slice) -> Tensor:
+                return F.smooth_l1_loss(_angles(ours, part), _angles(theirs, part), reduction="sum")
+
+            block = block_rows(memory, len(batch), 4 * (len(batch) + ours.shape[1]), item)
             loss = loss + self.angle_weight * sum_over_blocks(angle_loss, batch.mine, block) / count**3
         return batch.total(loss)
 
@@ -71,6 +75,33 @@ def _distances(unit: Tensor, part: slice) -> Tensor:
         len(unit), device=unit.device
     )
     return squared.clamp(min=_SMALLEST).sqrt().masked_fill(itself, 0.0)
+
+
+def _in_their_span(rows: Tensor) -> Tensor:
+    """Rows ``(B, d)`` in coordinates of the space that they span, ``(B, min(B, d))``: all angles are as they were."""
+    if len(rows) >= rows.shape[1]:
+        return rows
+    with torch.no_grad():
+        basis, _ = torch.linalg.qr(rows.T.to(torch.promote_types(rows.dtype, torch.float32)))
+    return _Coordinates.apply(rows, basis.to(rows.dtype))  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Coordinates(torch.autograd.Function):
+    """Coordinates in a basis that is itself the rows': a step out of their span changes no angle, but only to first
+    order, so that second derivatives would miss something."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, basis: Tensor) -> Tensor:
+        """``(B, d)`` and ``(d, B)`` to ``(B, B)``."""
+        ctx.save_for_backward(basis)
+        return rows @ basis
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Back into the space around."""
+        refuse_second_derivatives()
+        (basis,) = ctx.saved_tensors
+        return gradient @ basis.T, None
 
 
 def _angles(unit: Tensor, part: slice) -> Tensor:
