@@ -135,6 +135,7 @@ SECTIONS: list[dict[str, Any]] = [
     {"modality": "audio", "seconds": 0.3, "longer": "start", "setting": "whisper"},
     {"modality": "audio", "seconds": 1.7, "shorter": "repeat", "setting": "vggish"},
     {"modality": "audio", "seconds": 0.75, "setting": "panns"},
+    {"modality": "audio", "seconds": 0.9, "setting": "coarse"},
     {"modality": "depth"},
     {"modality": "depth", "encoding": "log", "fit": "pad"},
     {"modality": "depth", "encoding": "linear", "per_image": True},

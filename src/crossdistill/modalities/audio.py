@@ -51,6 +51,7 @@ class MelSetting(NamedTuple):
 
 SETTINGS = {
     "general": MelSetting(16_000, 400, 160, 64, 50.0, 8_000.0),
+    "coarse": MelSetting(16_000, 640, 320, 40, 50.0, 8_000.0),  # a third of the cells, for small networks
     "vggish": MelSetting(16_000, 400, 160, 64, 125.0, 7_500.0),  # arXiv 1609.09430
     "ast": MelSetting(16_000, 400, 160, 128, 20.0, 8_000.0),  # arXiv 2104.01778
     "panns": MelSetting(32_000, 1024, 320, 64, 50.0, 14_000.0),  # arXiv 1912.10211
@@ -79,7 +80,7 @@ class Audio(Modality):
     """
 
     modality: Literal["audio"] = "audio"
-    setting: Literal["general", "vggish", "ast", "panns", "whisper"] = Field(
+    setting: Literal["general", "coarse", "vggish", "ast", "panns", "whisper"] = Field(
         "general", description="rate, window, hop, bands and frequencies"
     )
     seconds: float = Field(2.0, gt=0, le=60, description="length that every clip is brought to")
