@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.study import axes, overall, tables, tasks
+from benchmarks.study import axes, overall, tables, tasks, unfinished
 from benchmarks.study.__main__ import kept
 
+from crossdistill.compare.cell import is_done, read_result
 from crossdistill.compare.config import MethodConfig
 from crossdistill.compare.findings import Findings, Metric
-from crossdistill.compare.plan import search_space, size_of, with_method
+from crossdistill.compare.plan import Cell, search_space, size_of, with_method
 from crossdistill.compare.statistics import Difference, Interval
 from crossdistill.errors import ConfigError
+from crossdistill.files import write_json
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +60,27 @@ def test_every_method_fits_every_value_of_an_axis(name: str, data: Path, tmp_pat
             found.setdefault(name, []).append(with_method(config, MethodConfig(**method)).to_dict())
     for configs in found.values():
         assert not any(one == other for one, other in itertools.combinations(configs, 2))
+
+
+def test_the_trials_of_a_task_that_was_stopped_go_on_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unfinished, "RESULTS", tmp_path / "results")
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert unfinished.keep("emoji", here) == unfinished.restore("emoji", there) == 0
+    trials = {
+        "a": {"measured_on": "val", "failed": None, "metrics": {"m": {"value": 0.1}}, "skipped": {}, "seconds": 1}
+    }
+    trials |= {"b": {**trials["a"], "failed": "diverged", "metrics": {}}}
+    for key, result in {**trials, "c": {**trials["a"], "measured_on": "test"}}.items():
+        (here / key).mkdir(parents=True)
+        write_json(here / key / "result.json", result)
+    assert unfinished.keep("emoji", here) == 2
+    (there / "b").mkdir(parents=True)
+    write_json(there / "b" / "result.json", trials["b"])
+    assert unfinished.restore("emoji", there) == 1, "what is there stays as it is"
+    assert sorted(each.name for each in there.iterdir()) == ["a", "b"], "final runs need what each item gave"
+    cell = Cell("cmc", 1000, "val", {}, None, {}, "a")
+    assert is_done(there, cell)
+    assert read_result(there, cell).metrics == trials["a"]["metrics"]
 
 
 def differs(second: str, value: float, *, decided: bool = True) -> Difference:

@@ -3,11 +3,13 @@
 python -m benchmarks.study --data FOLDER [--out runs/study] [--tasks emoji,...] [--jobs N] [--quick] [--json]
 
 FOLDER holds the sets as `crossdistill data build` writes them. It goes on where it stopped; what is done is kept in
-OUT, and each task's results as benchmarks/results/DATE-study-TASK.json.
+OUT, and each task's results as benchmarks/results/DATE-study-TASK.json. The trials of a task that is stopped are in
+benchmarks/results/unfinished, too, from where another machine goes on.
 """
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,12 @@ from benchmarks.record import Measurement, save, show_all
 from benchmarks.study.arguments import read_arguments
 from benchmarks.study.overall import measurements
 from benchmarks.study.tasks import NAMES, QUICK_TASKS, settings, task
+from benchmarks.study.unfinished import file_of, keep, restore
 from crossdistill.compare import Findings, compare
 from crossdistill.compare.page import write_pages
 from crossdistill.console import say
 from crossdistill.errors import CrossDistillError
+from crossdistill.pipeline.config import RunConfig
 
 
 def study(data: Path, out: Path, names: tuple[str, ...], jobs: int | None, *, quick: bool) -> list[Measurement]:
@@ -28,11 +32,27 @@ def study(data: Path, out: Path, names: tuple[str, ...], jobs: int | None, *, qu
         say(f"task {name}")
         overrides = ["train.epochs=6"] if quick else []
         config = task(name, data, out / ("quick" if quick else "full"), overrides)
-        found[name] = compare(config, settings(name, quick=quick), jobs=jobs)
+        found[name] = _compared(name, config, jobs, quick=quick)
         write_pages(found[name], config.out)
         if not quick:
             save(f"study-{name}", kept(found[name]))
     return measurements(found)
+
+
+def _compared(name: str, config: RunConfig, jobs: int | None, *, quick: bool) -> Findings:
+    """A task's comparison; where it is stopped, its trials are written down for other machines."""
+    cells = config.out / "cells"
+    if not quick and (count := restore(name, cells)):
+        say(f"{count} trials are those of {file_of(name)}")
+    try:
+        findings = compare(config, settings(name, quick=quick), jobs=jobs)
+    except BaseException:
+        if not quick:
+            keep(name, cells)
+        raise
+    if not quick:
+        file_of(name).unlink(missing_ok=True)
+    return findings
 
 
 def kept(findings: Findings) -> dict[str, Any]:
@@ -48,8 +68,11 @@ def main() -> None:
         __doc__, of="tasks", known=NAMES, quick_names=QUICK_TASKS,
         quick="two objectives, a control, the default, two seeds, short; one task by default",
     )  # fmt: skip
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped, and not killed: trials are written down
     try:
         rows = study(arguments.data, arguments.out, arguments.names, arguments.jobs, quick=arguments.quick)
+    except KeyboardInterrupt:
+        raise SystemExit("stopped: the same command goes on from here") from None
     except CrossDistillError as error:
         raise SystemExit(f"error: {error}") from None
     show_all(rows, arguments.json)

@@ -57,7 +57,9 @@ def read_result(folder: Path, cell: Cell) -> Result:
     place = folder / cell.key
     content = read_json(place / _RESULT)
     try:
-        items = {} if content["failed"] else read_outcomes(place / "outcomes.safetensors").get(cell.method, {})
+        # Trials are compared by their metrics alone.
+        measured = not content["failed"] and cell.measured_on == "test"
+        items = read_outcomes(place / "outcomes.safetensors").get(cell.method, {}) if measured else {}
         return Result(content["metrics"], items, content["skipped"], content["failed"], content["seconds"])
     except (KeyError, TypeError) as error:
         raise RunFolderError(

@@ -24,8 +24,8 @@ class RKD(Objective):
     + angle_weight / B^3 sum_ijk h(cos_ijk^S - cos_ijk^T)``, with the angle at j between i and k.
 
     Source: Park et al., arXiv 1904.05068, equations 5 to 9, with the weights of its distillation experiments. The
-    angles take O(B^3 min(B, d)) operations, and memory for a few ``B x B`` matrices at least. Like CMD it gives no common
-    space on its own.
+    angles take O(B^3 min(B, d)) operations, and memory for a few ``B x B`` matrices at least. Like CMD it gives no
+    common space on its own.
 
     Args:
         distance_weight: of RKD-D.
