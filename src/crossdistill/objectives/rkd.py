@@ -83,7 +83,7 @@ def _in_their_span(rows: Tensor) -> Tensor:
         return rows
     with torch.no_grad():
         basis, _ = torch.linalg.qr(rows.T.to(torch.promote_types(rows.dtype, torch.float32)))
-    return _Coordinates.apply(rows, basis.to(rows.dtype))  # type: ignore[no-any-return, no-untyped-call]
+    return _Coordinates.apply(rows, basis.to(rows.dtype))  # type: ignore[no-any-return]
 
 
 class _Coordinates(torch.autograd.Function):
