@@ -16,7 +16,7 @@ from crossdistill.compare.findings import Findings, Metric
 from crossdistill.compare.plan import Cell, search_space, size_of, with_method
 from crossdistill.compare.statistics import Difference, Interval
 from crossdistill.errors import ConfigError
-from crossdistill.files import write_json
+from crossdistill.files import read_json, write_json
 
 
 @pytest.fixture(scope="module")
@@ -62,25 +62,27 @@ def test_every_method_fits_every_value_of_an_axis(name: str, data: Path, tmp_pat
         assert not any(one == other for one, other in itertools.combinations(configs, 2))
 
 
-def test_the_trials_of_a_task_that_was_stopped_go_on_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_there_is_of_a_task_that_was_stopped_goes_on_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(unfinished, "RESULTS", tmp_path / "results")
     here, there = tmp_path / "here", tmp_path / "there"
     assert unfinished.keep("emoji", here) == unfinished.restore("emoji", there) == 0
-    trials = {
-        "a": {"measured_on": "val", "failed": None, "metrics": {"m": {"value": 0.1}}, "skipped": {}, "seconds": 1}
-    }
-    trials |= {"b": {**trials["a"], "failed": "diverged", "metrics": {}}}
-    for key, result in {**trials, "c": {**trials["a"], "measured_on": "test"}}.items():
-        (here / key).mkdir(parents=True)
+    about = {"measured_on": "val", "failed": None, "metrics": {"m": {"value": 0.1}}, "skipped": {}, "seconds": 1}
+    results = {"trial": about, "diverged": {**about, "failed": "diverged"}, "final": {**about, "measured_on": "test"}}
+    for key, result in results.items():
         write_json(here / key / "result.json", result)
-    assert unfinished.keep("emoji", here) == 2
-    (there / "b").mkdir(parents=True)
-    write_json(there / "b" / "result.json", trials["b"])
-    assert unfinished.restore("emoji", there) == 1, "what is there stays as it is"
-    assert sorted(each.name for each in there.iterdir()) == ["a", "b"], "final runs need what each item gave"
-    cell = Cell("cmc", 1000, "val", {}, None, {}, "a")
+        (here / key / "outcomes.safetensors").write_text(f"items of {key}")
+    (here / "going on").mkdir()
+    assert unfinished.keep("emoji", here) == 3
+    write_json(there / "diverged" / "result.json", {**results["diverged"], "seconds": 2})
+    assert unfinished.restore("emoji", there) == 2
+    assert read_json(there / "diverged" / "result.json")["seconds"] == 2, "what is there stays as it is"
+    assert sorted(each.name for each in there.iterdir()) == ["diverged", "final", "trial"]
+    assert (there / "final" / "outcomes.safetensors").read_text() == "items of final"
+    cell = Cell("cmc", 1000, "val", {}, None, {}, "trial")
     assert is_done(there, cell)
-    assert read_result(there, cell).metrics == trials["a"]["metrics"]
+    assert read_result(there, cell).metrics == about["metrics"], "without what each item gave"
 
 
 def differs(second: str, value: float, *, decided: bool = True) -> Difference:

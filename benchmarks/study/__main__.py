@@ -3,7 +3,7 @@
 python -m benchmarks.study --data FOLDER [--out runs/study] [--tasks emoji,...] [--jobs N] [--quick] [--json]
 
 FOLDER holds the sets as `crossdistill data build` writes them. It goes on where it stopped; what is done is kept in
-OUT, and each task's results as benchmarks/results/DATE-study-TASK.json. The trials of a task that is stopped are in
+OUT, and each task's results as benchmarks/results/DATE-study-TASK.json. What there is of a task that is stopped is in
 benchmarks/results/unfinished, too, from where another machine goes on.
 """
 
@@ -40,10 +40,10 @@ def study(data: Path, out: Path, names: tuple[str, ...], jobs: int | None, *, qu
 
 
 def _compared(name: str, config: RunConfig, jobs: int | None, *, quick: bool) -> Findings:
-    """A task's comparison; where it is stopped, its trials are written down for other machines."""
+    """A task's comparison; where it is stopped, what there is of it is kept for other machines."""
     cells = config.out / "cells"
     if not quick and (count := restore(name, cells)):
-        say(f"{count} trials are those of {file_of(name)}")
+        say(f"{count} cells are those of {file_of(name)}")
     try:
         findings = compare(config, settings(name, quick=quick), jobs=jobs)
     except BaseException:
@@ -68,7 +68,7 @@ def main() -> None:
         __doc__, of="tasks", known=NAMES, quick_names=QUICK_TASKS,
         quick="two objectives, a control, the default, two seeds, short; one task by default",
     )  # fmt: skip
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped, and not killed: trials are written down
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stopped, and not killed: what there is is kept
     try:
         rows = study(arguments.data, arguments.out, arguments.names, arguments.jobs, quick=arguments.quick)
     except KeyboardInterrupt:

@@ -1,43 +1,52 @@
-"""The trials of a task that is not finished, in one file: whoever has that file goes on there, on any machine."""
+"""What has been computed of a task that is not finished, in one archive: another machine that has it goes on there."""
 
 from __future__ import annotations
 
-import json
+import tarfile
 from pathlib import Path
 
 from benchmarks.record import RESULTS
-from crossdistill.files import read_json, write_json
+from crossdistill.files import read_json
 
-_RESULT = "result.json"
+_RESULT, _OUTCOMES = "result.json", "outcomes.safetensors"
 
 
 def file_of(name: str) -> Path:
-    """Where they are kept."""
-    return RESULTS / "unfinished" / f"study-{name}-trials.json"
+    """Where it is kept."""
+    return RESULTS / "unfinished" / f"study-{name}.tar.xz"
 
 
 def keep(name: str, cells: Path) -> int:
-    """Writes down what has been tried, one trial a line; says how many.
+    """Writes the archive, and says of how many cells.
+
+    Trials are compared by their metrics, final runs also by what each item gave.
 
     Args:
         name: of the task.
         cells: folder of the comparison's cells.
     """
-    found = {place.parent.name: read_json(place) for place in sorted(cells.glob(f"*/{_RESULT}"))}
-    trials = {key: result for key, result in found.items() if result["measured_on"] == "val"}
-    if trials:
-        file_of(name).parent.mkdir(parents=True, exist_ok=True)
-        lines = ",\n".join(f"{json.dumps(key)}: {json.dumps(result)}" for key, result in trials.items())
-        file_of(name).write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
-    return len(trials)
+    results = sorted(cells.glob(f"*/{_RESULT}"))
+    if not results:
+        return 0
+    file_of(name).parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(file_of(name), "w:xz", preset=9) as archive:
+        for result in results:
+            about = read_json(result)
+            final = about["measured_on"] == "test" and not about["failed"]
+            for file in (result, *([result.with_name(_OUTCOMES)] if final else [])):
+                archive.add(file, arcname=str(file.relative_to(cells)))
+    return len(results)
 
 
 def restore(name: str, cells: Path) -> int:
-    """Puts those of the file that are missing beside the other cells; says how many."""
+    """Puts the archive's cells that are missing beside the others; says how many."""
     if not file_of(name).is_file():
         return 0
-    missing = {key: each for key, each in read_json(file_of(name)).items() if not (cells / key / _RESULT).is_file()}
-    for key, result in missing.items():
-        (cells / key).mkdir(parents=True, exist_ok=True)
-        write_json(cells / key / _RESULT, result)
-    return len(missing)
+    with tarfile.open(file_of(name), "r:xz") as archive:
+        members = archive.getmembers()
+        there = {member.name.split("/")[0] for member in members if (cells / member.name).is_file()}
+        missing = [member for member in members if member.name.split("/")[0] not in there]
+        # Outcomes first: a cell counts as done once its result is there.
+        for member in sorted(missing, key=lambda member: member.name.endswith(_RESULT)):
+            archive.extract(member, cells, filter="data")
+    return sum(member.name.endswith(_RESULT) for member in missing)
