@@ -202,7 +202,7 @@ def test_machines_meet_again_after_a_restart(config: Path, folder: Path) -> None
         )
         for node in range(2)
     ]  # fmt: skip
-    said = [launcher.communicate(timeout=480)[0] for launcher in launchers]
+    said = [launcher.communicate(timeout=240)[0] for launcher in launchers]
     assert [launcher.returncode for launcher in launchers] == [0, 0], "\n".join(said)
     assert (folder / "machine-died").is_file()
     assert (out / "student" / "model.safetensors").is_file()

@@ -40,18 +40,18 @@ def study(data: Path, out: Path, names: tuple[str, ...], jobs: int | None, *, qu
 
 
 def _compared(name: str, config: RunConfig, jobs: int | None, *, quick: bool) -> Findings:
-    """A task's comparison; where it is stopped, what there is of it is kept for other machines."""
+    """A task's comparison; where it is stopped, what there is of it is kept for other machines (not of a quick one)."""
+    if quick:
+        return compare(config, settings(name, quick=True), jobs=jobs)
     cells = config.out / "cells"
-    if not quick and (count := restore(name, cells)):
+    if count := restore(name, cells):
         say(f"{count} cells are those of {file_of(name)}")
     try:
-        findings = compare(config, settings(name, quick=quick), jobs=jobs)
+        findings = compare(config, settings(name, quick=False), jobs=jobs)
     except BaseException:
-        if not quick:
-            keep(name, cells)
+        keep(name, cells)
         raise
-    if not quick:
-        file_of(name).unlink(missing_ok=True)
+    file_of(name).unlink(missing_ok=True)
     return findings
 
 

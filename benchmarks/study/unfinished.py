@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 from benchmarks.record import RESULTS
-from crossdistill.files import read_json
+from crossdistill.files import atomic_path, read_json
 
 _RESULT, _OUTCOMES = "result.json", "outcomes.safetensors"
 
@@ -28,8 +28,7 @@ def keep(name: str, cells: Path) -> int:
     results = sorted(cells.glob(f"*/{_RESULT}"))
     if not results:
         return 0
-    file_of(name).parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(file_of(name), "w:xz", preset=9) as archive:
+    with atomic_path(file_of(name)) as path, tarfile.open(path, "w:xz", preset=9) as archive:
         for result in results:
             about = read_json(result)
             final = about["measured_on"] == "test" and not about["failed"]
