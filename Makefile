@@ -5,6 +5,8 @@ BIN = $(VENV)/bin
 OUT ?= runs/demo
 # Test processes at a time; each takes up to 2 GB, and one thread.
 JOBS ?= 2
+# Where it is set, as in many containers, every process would compile thousands of modules anew when it imports torch.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test coverage test-slow test-peers test-browser test-docs lint benchmarks docs clean
 

@@ -80,6 +80,20 @@ def test_torch_that_cannot_be_imported(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_torch_that_is_compiled_anew_at_every_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiled = tmp_path / "torch.pyc"
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(sys.modules["torch"].__spec__, "cached", str(compiled))
+    note = named(packages.versions())["bytecode"]
+    assert note.status == "note"
+    assert "unset PYTHONDONTWRITEBYTECODE" in note.fix
+    compiled.touch()
+    assert "bytecode" not in named(packages.versions())
+    compiled.unlink()
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    assert "bytecode" not in named(packages.versions())
+
+
 def test_a_package_that_is_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
     real = metadata.version
 

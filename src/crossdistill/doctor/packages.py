@@ -8,6 +8,7 @@ import re
 import sys
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from crossdistill.doctor.finding import Finding, Section, reason
 from crossdistill.errors import MissingDependencyError
@@ -109,7 +110,19 @@ def versions() -> Section:
     except Exception as error:  # the package's own description, or `packaging`, is broken
         return Section("Versions", [*found, Finding(US, reason(error), "bad", _REINSTALL, MissingDependencyError)])
     names = import_names()
-    return Section("Versions", [*found, *(_core(need, names) for need in required)])
+    return Section("Versions", [*found, *(_core(need, names) for need in required), *_uncompiled()])
+
+
+def _uncompiled() -> list[Finding]:
+    """A note where Python may not keep what it compiles and nobody compiled torch beforehand: it takes longer to
+    compile its thousands of modules at every start than to train something small."""
+    spec = getattr(sys.modules.get("torch"), "__spec__", None)
+    if spec is None or not sys.dont_write_bytecode or (spec.cached and Path(spec.cached).is_file()):
+        return []
+    folder = Path(spec.origin or ".").parent.parent
+    fix = f"unset PYTHONDONTWRITEBYTECODE, or compile once: python -m compileall -q {folder}"
+    value = "PYTHONDONTWRITEBYTECODE is set, and torch is not compiled: it is compiled anew at every start"
+    return [Finding("bytecode", value, "note", fix)]
 
 
 _REINSTALL = "pip install --force-reinstall crossdistill"
