@@ -109,13 +109,11 @@ def found(name: str, values: dict[str, float], decided: bool = True) -> Findings
 
 
 def test_the_lead_is_over_the_best_of_the_others_and_the_family_is_none() -> None:
-    results = {
-        "one": found(
-            "linear_5_shot",
-            {tasks.DEFAULT: 0.5, "cmc": 0.9, "l2": 0.4, "siglip": 0.45, "ssl_target": 0.3, "l2 detail": 0.6},
-        ),
-        "two": found("linear_5_shot", {tasks.DEFAULT: 0.5, "l2": 0.52, "siglip": 0.1, "ssl_target": 0.2}),
+    values = {
+        "one": {tasks.DEFAULT: 0.5, "cmc": 0.9, "l2": 0.4, "siglip": 0.45, "ssl_target": 0.3, "l2 detail": 0.6},
+        "two": {tasks.DEFAULT: 0.5, "l2": 0.52, "siglip": 0.1, "ssl_target": 0.2},
     }
+    results = {task: kept(found("linear_5_shot", each)) for task, each in values.items()}
     rows = {row.name: row for row in overall.measurements(results)}
     lead = next(row for name, row in rows.items() if "best other objective" in name)
     assert lead.value == pytest.approx((5 - 2) / 2)  # siglip on one, l2 on two
@@ -127,6 +125,9 @@ def test_the_lead_is_over_the_best_of_the_others_and_the_family_is_none() -> Non
     alone = next(row for name, row in rows.items() if "SSL" in name)
     assert alone.value == pytest.approx(25)
     assert alone.holds
+    lines = "\n".join(tables.targets_table(list(rows.values())))
+    assert "mean over 2 tasks (95%: +0.8 to +2.2) | +1.5 | >= 3, interval above 0 | **missed** |" in lines
+    assert "first or tied | 1 of 2 | all | **missed** |" in lines
 
 
 def test_tables_mark_what_is_decided_and_the_best() -> None:

@@ -27,15 +27,16 @@ from crossdistill.pipeline.config import RunConfig
 
 def study(data: Path, out: Path, names: tuple[str, ...], jobs: int | None, *, quick: bool) -> list[Measurement]:
     """Runs what is left of it, and measures."""
-    found: dict[str, Findings] = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in names:
         say(f"task {name}")
         overrides = ["train.epochs=6"] if quick else []
         config = task(name, data, out / ("quick" if quick else "full"), overrides)
-        found[name] = _compared(name, config, jobs, quick=quick)
-        write_pages(found[name], config.out)
+        findings = _compared(name, config, jobs, quick=quick)
+        write_pages(findings, config.out)
+        found[name] = kept(findings)
         if not quick:
-            save(f"study-{name}", kept(found[name]))
+            save(f"study-{name}", found[name])
     return measurements(found)
 
 

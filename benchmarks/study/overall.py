@@ -10,9 +10,11 @@ import numpy as np
 
 from benchmarks.record import Measurement, recorded
 from benchmarks.study.tasks import DEFAULT, FAMILY, HEADLINES, WITH_DETAIL
-from crossdistill.compare.findings import Findings, Metric
 
 FEW_SHOT, RETRIEVAL = HEADLINES
+MASKS = "miou_frozen_100_masks"
+TARGETS = ((FEW_SHOT, "few-shot accuracy", 3.0), (RETRIEVAL, "retrieval R@1", 10.0), (MASKS, "segmentation mIoU", 3.0))
+Results = Mapping[str, Any]  # of a task, as its dated file has them
 
 
 @dataclass(frozen=True)
@@ -36,13 +38,13 @@ class Lead:
         return {"value": self.value, "low": self.low, "high": self.high, "per_task": dict(self.per_task)}
 
 
-def best_other(metric: Metric, among: Sequence[str]) -> str | None:
+def best_other(metric: Mapping[str, Any], among: Sequence[str]) -> str | None:
     """The best of some methods on a metric."""
-    there = [name for name in among if name in metric.values]
-    return max(there, key=lambda name: metric.values[name].value, default=None)
+    there = [name for name in among if name in metric["values"]]
+    return max(there, key=lambda name: float(metric["values"][name]["value"]), default=None)
 
 
-def lead(found: Mapping[str, Findings], name: str, among: Sequence[str]) -> Lead | None:
+def lead(found: Mapping[str, Results], name: str, among: Sequence[str]) -> Lead | None:
     """The default's lead over the best of ``among``, task by task and on average.
 
     Tasks are independent, so the variances of their leads add up; the best of each task is taken as if it had been
@@ -50,19 +52,18 @@ def lead(found: Mapping[str, Findings], name: str, among: Sequence[str]) -> Lead
     """
     rows: dict[str, dict[str, Any]] = {}
     variance = []
-    for task, findings in found.items():
-        metric = next((each for each in findings.metrics if each.name == name), None)
-        if metric is None or DEFAULT not in metric.values:
+    for task, results in found.items():
+        metric = next((each for each in results["metrics"] if each["name"] == name), None)
+        if metric is None or DEFAULT not in metric["values"]:
             continue
-        other = best_other(metric, [each for each in among if each in findings.methods])
+        other = best_other(metric, among)
         if other is None:
             continue
-        change = next(each for each in metric.against if each.second == other)
-        rows[task] = {
-            "other": other, "lead": change.interval.value, "low": change.interval.low, "high": change.interval.high,
-            "p_holm": change.corrected, "decided": change.decided,
-        }  # fmt: skip
-        variance.append(((change.interval.high - change.interval.low) / (2 * 1.96)) ** 2)
+        change = next(each for each in metric["against"] if each["second"] == other)
+        ahead = change["difference"]
+        rows[task] = {"other": other, "lead": ahead["value"], "low": ahead["low"], "high": ahead["high"],
+                      "decided": change["decided"]}  # fmt: skip
+        variance.append(((ahead["high"] - ahead["low"]) / (2 * 1.96)) ** 2)
     if not rows:
         return None
     value = float(np.mean([row["lead"] for row in rows.values()]))
@@ -70,14 +71,14 @@ def lead(found: Mapping[str, Findings], name: str, among: Sequence[str]) -> Lead
     return Lead(value, value - half, value + half, rows)
 
 
-def measurements(found: Mapping[str, Findings]) -> list[Measurement]:
+def measurements(found: Mapping[str, Results]) -> list[Measurement]:
     """The study's targets, and whether they hold."""
-    foreign = sorted({name for each in found.values() for name, method in each.methods.items()
-                      if name not in FAMILY and method.control is None})  # fmt: skip
+    foreign = sorted({name for each in found.values() for name, method in each["methods"].items()
+                      if name not in FAMILY and method["control"] is None})  # fmt: skip
     others = [name for name in foreign if not name.endswith(WITH_DETAIL)]  # as they were published
     alike = [name for name in foreign if name.endswith(WITH_DETAIL)]
     rows = []
-    for name, words, wanted in ((FEW_SHOT, "few-shot accuracy", 3.0), (RETRIEVAL, "retrieval R@1", 10.0)):
+    for name, words, wanted in TARGETS:
         ahead = lead(found, name, others)
         if ahead is not None:
             rows.append(_target(f"{words}: lead over the best other objective, mean over {len(ahead.per_task)} tasks",

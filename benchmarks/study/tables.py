@@ -11,8 +11,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.record import RESULTS
+from benchmarks.record import RESULTS, Measurement
 from benchmarks.study.axes import known_axes
+from benchmarks.study.overall import measurements
 from benchmarks.study.tasks import DEFAULT, FAMILY, HEADLINES, NAMES
 from crossdistill.files import read_json
 from crossdistill.report.metric_names import label_of
@@ -60,6 +61,8 @@ def task_table(name: str, found: dict[str, Any]) -> list[str]:
         cells = [_cell(metrics[column], method, bold=method not in controls
                        and metrics[column]["values"].get(method, {}).get("value") == best[column])
                  for column in columns]  # fmt: skip
+        if not any(cells):
+            continue  # said below
         written = f"*{method}*" if method in controls else f"`{method}`"
         lines.append(f"| {written} | " + " | ".join(cells) + " |")
     failed = [f"`{method}` has no result: {each[0]}" for method, each in found["failed"].items()]
@@ -76,6 +79,19 @@ def _cell(metric: dict[str, Any], method: str, *, bold: bool) -> str:
     against = next((each for each in metric["against"] if each["second"] == method), None)
     mark = "" if against is None or not against["decided"] else " ▼" if against["difference"]["value"] > 0 else " ▲"
     return f"{text} ({low:.1f} to {high:.1f}){mark}"
+
+
+def targets_table(rows: list[Measurement]) -> list[str]:
+    """What the study wanted over all tasks, and what came out."""
+    lines = ["| | points | wanted | |", "|---" * 4 + "|"]
+    for row in rows:
+        value = f"{row.value} of {row.reference}" if row.unit == "tasks" else f"{row.value:+.1f}"
+        lines.append(f"| {row.name} | {value} | {row.target} | {_verdict(row)} |")
+    return [*lines, ""]
+
+
+def _verdict(row: Measurement) -> str:
+    return "" if row.target == "recorded" else "holds" if row.holds else "**missed**"
 
 
 def leads(results: dict[str, dict[str, Any]]) -> list[str]:
@@ -160,7 +176,7 @@ def main() -> None:
     axes = {name: each for name in known_axes() if (each := newest(f"study-axis-{name}")) is not None}
     lines = [line for name, each in results.items() for line in task_table(name, each)]
     if results:
-        lines += [*leads(results), *chosen_table(results)]
+        lines += [*targets_table(measurements(results)), *leads(results), *chosen_table(results)]
     lines += [line for each in axes.values() for line in axis_table(each)]
     print("\n".join(lines))
     if arguments.figures:
