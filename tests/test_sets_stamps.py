@@ -172,11 +172,21 @@ class TestSet:
         assert {Path(str(pair.target)).relative_to(tmp_path / "set/target").parts[0] for pair in pairs
                 if pair.split == "test"} == {"fr"}  # fmt: skip
 
+    def test_some_languages_can_be_trained_on_alone(self, package: Path, tmp_path: Path) -> None:
+        open_builtin("stamps-audio", tmp_path / "set", options={"train_languages": ["ca", "en"]}, package=package)
+        languages = defaultdict(set)
+        for pair in open_pairs(str(tmp_path / "set" / "manifest.csv")):
+            languages[pair.split].add(Path(str(pair.target)).relative_to(tmp_path / "set/target").parts[0])
+        assert languages == {"train": {"ca", "en"}, "val": {"be"}, "test": {"bg", "es"}}
+
     @pytest.mark.parametrize(
         ("options", "error", "named"),
         [
             ({"test_languages": []}, ConfigError, "test_languages"),
             ({"test_languages": ["be"]}, ConfigError, "be cannot be in"),
+            ({"train_languages": ["es"]}, ConfigError, "es cannot be in test_languages and in train_languages"),
+            ({"train_languages": ["ca", "be"]}, ConfigError, "be cannot be in val_languages and in train_languages"),
+            ({"train_languages": ["ca", "de"]}, PairsError, r"(?s)pt_BR.*de"),
             ({"test_language": ["fr"]}, ConfigError, "did you mean 'test_languages'"),
             ({"test_languages": ["de"]}, PairsError, r"(?s)be, bg, ca, en, es, fr, pt_BR.*de"),
             ({"test_languages": ["bg", "ca", "es", "fr", "en", "pt_BR"]}, PairsError, "left for training"),

@@ -42,12 +42,24 @@ class StampsAudioOptions(BaseModel):
 
     test_languages: tuple[str, ...] = Field(("bg", "es"), min_length=1, description="held out for the results")
     val_languages: tuple[str, ...] = Field(("be",), min_length=1, description="held out for monitoring")
+    train_languages: tuple[str, ...] | None = Field(None, min_length=1, description="of training; default: all others")
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        if both := sorted({*self.test_languages} & {*self.val_languages}):
-            raise ValueError(f"{', '.join(both)} cannot be in test_languages and in val_languages")
+        train = self.train_languages or ()
+        for first, second, names in (
+            (self.test_languages, self.val_languages, "test_languages and in val_languages"),
+            (self.test_languages, train, "test_languages and in train_languages"),
+            (self.val_languages, train, "val_languages and in train_languages"),
+        ):
+            if both := sorted({*first} & {*second}):
+                raise ValueError(f"{', '.join(both)} cannot be in {names}")
         return self
+
+    @property
+    def named(self) -> set[str]:
+        """Languages that are chosen by name."""
+        return {*self.test_languages, *self.val_languages, *(self.train_languages or ())}
 
     def split(self, language: str) -> Split:
         """Where the rows of a language go."""
@@ -100,6 +112,8 @@ def build(site: Site[StampsAudioOptions]) -> list[Pair]:
     assert site.origin is not None
     stamps, strays = find_stamps(site.origin)
     _check_languages(site.options, {language for stamp in stamps for language, _ in stamp.clips}, site.origin)
+    if site.options.train_languages is not None:
+        stamps = [spoken for stamp in stamps if (spoken := _spoken(stamp, site.options.named)).clips]
     rows = site.each("copying stamps", _write, stamps)
     written = {row.where for row in rows}
     broken = [
@@ -115,13 +129,17 @@ def build(site: Site[StampsAudioOptions]) -> list[Pair]:
     return _described(rows)
 
 
+def _spoken(stamp: Stamp, languages: set[str]) -> Stamp:
+    """The stamp with its clips in some languages alone."""
+    return replace(stamp, clips=tuple(clip for clip in stamp.clips if clip[0] in languages))
+
+
 def _check_languages(options: StampsAudioOptions, languages: set[str], origin: Path) -> None:
-    held_out = {*options.test_languages, *options.val_languages}
-    if unknown := sorted(held_out - languages):
+    if unknown := sorted(options.named - languages):
         raise PairsError("No stamp is spoken in a language that was chosen.", where=origin,
                          expected=f"among {', '.join(sorted(languages)) or 'none'}", received=", ".join(unknown),
-                         fix="choose other test_languages or val_languages")  # fmt: skip
-    if not languages - held_out:
+                         fix="choose other test_languages, val_languages or train_languages")  # fmt: skip
+    if not languages - {*options.test_languages, *options.val_languages}:
         raise PairsError("No language is left for training.", where=origin, received=", ".join(sorted(languages)))
 
 
