@@ -225,6 +225,20 @@ def test_any_pairs_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sect
         open_pairs(validated(PairsConfig, section, "pairs").resolved(tmp_path))
 
 
+@pytest.mark.parametrize("section", ["\0", {"manifest": "a\0.csv"}, {"arrays": {"source": "\0", "target": "x"}}])
+def test_no_path_of_a_configuration_may_hold_a_zero_character(section: Any) -> None:
+    with pytest.raises(ConfigError, match=r"pairs[\s\S]*without the character") as caught:
+        validated(PairsConfig, section, "pairs")
+    assert "\0" not in str(caught.value)
+
+
+def test_a_section_that_holds_itself_is_refused() -> None:
+    section: dict[str, Any] = {}
+    section["split"] = [section]
+    with pytest.raises(ConfigError, match=r"pairs\.split"):
+        validated(PairsConfig, section, "pairs")
+
+
 # --- archives
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -23,10 +24,34 @@ def validated(model: type[Model], value: Any, where: str = "") -> Model:
     Raises:
         ConfigError: it does not fit; the first problem is told in full and the others are listed by key.
     """
+    _check_characters(value, where)
     try:
         return model.model_validate(value)
     except ValidationError as error:
         raise _explain(error, model, where) from error
+
+
+def _check_characters(value: Any, key: str, seen: set[int] | None = None) -> None:
+    """No text of a configuration may hold a zero character: YAML can write one, and no file's name can have it.
+
+    ``seen`` are the containers that were looked at: in YAML one may hold another many times, and even itself.
+    """
+    seen = set() if seen is None else seen
+    if isinstance(value, str) and "\0" in value:
+        raise ConfigError(
+            "A setting is wrong.", where=key or "the configuration", expected="text without the character \\0",
+            received=_short(value),
+        )  # fmt: skip
+    if not isinstance(value, Mapping | list | tuple) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            _check_characters(name, key, seen)
+            _check_characters(each, f"{key}.{name}" if key else str(name), seen)
+    else:
+        for each in value:
+            _check_characters(each, key, seen)
 
 
 def _explain(error: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
