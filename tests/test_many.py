@@ -19,7 +19,6 @@ import yaml
 from safetensors.torch import load_file
 
 WORKER = Path(__file__).with_name("many_worker.py")
-HANGS = 240  # seconds after which processes count as waiting for each other for ever; no measure of their speed
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +64,15 @@ def start(processes: int, *arguments: str, restarts: int = 0, **environment: str
 def run(processes: int, *arguments: str, **options: Any) -> tuple[int, str]:
     """Exit code and what was said on standard error."""
     process = start(processes, *arguments, **options)
-    said = end_of(process)
+    said = end_of(process, 90)
     return process.returncode, said
 
 
-def end_of(process: subprocess.Popen[str]) -> str:
+def end_of(process: subprocess.Popen[str], seconds: float) -> str:
     """What a launcher had said in the end; one that hangs is stopped with its ranks, which the next test would share
     the processors with."""
     try:
-        said, on_error = process.communicate(timeout=HANGS)
+        said, on_error = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         process.terminate()  # torchrun hands it on
         try:
@@ -218,7 +217,7 @@ def test_machines_meet_again_after_a_restart(config: Path, folder: Path) -> None
         )
         for node in range(2)
     ]  # fmt: skip
-    said = [end_of(launcher) for launcher in launchers]
+    said = [end_of(launcher, 240) for launcher in launchers]
     assert [launcher.returncode for launcher in launchers] == [0, 0], "\n".join(said)
     assert (folder / "machine-died").is_file()
     assert (out / "student" / "model.safetensors").is_file()
@@ -247,7 +246,7 @@ def test_sigterm_leaves_a_checkpoint(config: Path, folder: Path) -> None:
     while not list((out / "checkpoints").rglob("*.sha256")) and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGTERM)  # torchrun hands it on
-    said = end_of(process)
+    said = end_of(process, 60)
     assert process.returncode != 0
     assert said.count("run the same command again: it goes on from here") == 1
     before = len(losses(out, "epoch"))

@@ -13,14 +13,13 @@ from typing import Any
 
 from benchmarks.record import RESULTS, Measurement
 from benchmarks.study.axes import known_axes
-from benchmarks.study.overall import measurements
+from benchmarks.study.overall import MASKS, measurements
 from benchmarks.study.tasks import DEFAULT, FAMILY, HEADLINES, NAMES
 from crossdistill.files import read_json
 from crossdistill.report.metric_names import label_of
 
 COLUMNS = (
-    "linear_5_shot", "target_to_source_r@1", "target_to_source_mrr", "zero_shot", "knn", "linear",
-    "miou_frozen_100_masks",
+    "linear_5_shot", "target_to_source_r@1", "target_to_source_mrr", "zero_shot", "knn", "linear", MASKS,
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Self
 
@@ -46,14 +47,13 @@ class StampsAudioOptions(BaseModel):
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
-        train = self.train_languages or ()
-        for first, second, names in (
-            (self.test_languages, self.val_languages, "test_languages and in val_languages"),
-            (self.test_languages, train, "test_languages and in train_languages"),
-            (self.val_languages, train, "val_languages and in train_languages"),
-        ):
-            if both := sorted({*first} & {*second}):
-                raise ValueError(f"{', '.join(both)} cannot be in {names}")
+        chosen = {
+            "test_languages": self.test_languages, "val_languages": self.val_languages,
+            "train_languages": self.train_languages or (),
+        }  # fmt: skip
+        for (first, languages), (second, others) in combinations(chosen.items(), 2):
+            if both := sorted({*languages} & {*others}):
+                raise ValueError(f"{', '.join(both)} cannot be in {first} and in {second}")
         return self
 
     @property
