@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmarks.study import axes, overall, tables, tasks, unfinished
+from benchmarks.study import axes, figures, overall, tables, tasks, unfinished
 from benchmarks.study.__main__ import kept
 
 from crossdistill.compare.cell import is_done, read_result
@@ -55,6 +56,7 @@ def test_every_method_fits_every_value_of_an_axis(name: str, data: Path, tmp_pat
     assert {each for names in about.without.values() for each in names} <= set(about.methods)
     found: dict[str, list[Any]] = {}
     for value in about.values:
+        assert len(about.methods_at(value)) > 1, "one method is no comparison"
         config = tasks.task(about.task, data, tmp_path, axes.overrides(about.settings_at(value)))
         for name, method in about.methods_at(value).items():
             found.setdefault(name, []).append(with_method(config, MethodConfig(**method)).to_dict())
@@ -149,11 +151,36 @@ def test_tables_mark_what_is_decided_and_the_best() -> None:
                           "| *ssl_target* | +20.0 (+19.0 to +21.0) * | +20.0 |"]  # fmt: skip
 
 
-def test_an_axis_is_a_table_of_values_and_methods() -> None:
-    cell = {"value": 0.25, "low": 0.2, "high": 0.3}
-    content = {
-        "axis": "temperature", "task": "emoji", "seeds": 3, "methods": {"cmcd": {}, "cmc": {}},
-        "values": {value: {"metrics": {name: {"cmcd": cell} for name in tasks.HEADLINES}} for value in ("0.1", "0.2")},
+CELL = {"value": 0.25, "low": 0.2, "high": 0.3}
+
+
+def axis(name: str, values: Iterable[str], metrics: Iterable[str] = tasks.AXIS_METRICS) -> dict[str, Any]:
+    """What is kept of an axis on which one of two methods has results."""
+    measured = {each: {"cmcd": CELL} for each in metrics}
+    return {
+        "axis": name, "task": "emoji", "seeds": 3, "methods": {"cmcd": {}, "cmc": {}},
+        "values": {value: {"metrics": measured} for value in values},
     }  # fmt: skip
-    text = "\n".join(tables.axis_table(content))
-    assert text.count("| 0.2 | 25.0 (20.0 to 30.0) |  |") == len(tasks.HEADLINES)
+
+
+def test_an_axis_is_a_table_of_values_and_methods() -> None:
+    text = "\n".join(tables.axis_table(axis("temperature", ("0.1", "0.2"))))
+    assert text.count("| 0.2 | 25.0 (20.0 to 30.0) |  |") == len(tasks.AXIS_METRICS)
+
+
+def test_an_axis_is_drawn_along_numbers_and_beside_each_other_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks.theory import figures as drawing
+
+    monkeypatch.setattr(drawing, "FOLDER", tmp_path)
+    shots = ("linear_1_shot", "linear_5_shot", "linear", "both_5_shot", "both")
+    content = [axis("pairs", ("5%", "100%")), axis("recipe", ("as it is", "four views")),
+               axis("labels", ("all",), shots)]  # fmt: skip
+    drawn = [path.read_text(encoding="utf-8") for path in figures.draw({}, {each["axis"]: each for each in content})]
+    assert ["5%" in each for each in drawn] == [True, False, False]
+    assert ["four views" in each for each in drawn] == [False, True, False]
+    assert ["labels a class of the target" in each for each in drawn] == [False, False, True]
+    assert all(each.count("cmcd") == 1 and "cmc<" not in each for each in drawn), "one legend, of what has results"
+    assert figures.ordered(("0.02", "100%"))
+    assert not figures.ordered(("5%", "all"))

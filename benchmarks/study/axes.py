@@ -2,9 +2,9 @@
 
 python -m benchmarks.study.axes --data FOLDER [--out runs/study] [--axes pairs,...] [--jobs N] [--quick] [--json]
 
-Each file of `axes/` is one question: a task, methods, and the values that a setting takes. Nothing is tuned here: every
-method has the package's defaults, detail among them, which `python -m benchmarks.study` tunes. Results are kept in OUT,
-and all of an axis as benchmarks/results/DATE-study-axis-NAME.json.
+Each file of `axes/` is one question: a task, methods, and the values that a setting takes. Every method has the
+package's defaults, detail among them, which `python -m benchmarks.study` tunes; here nothing is tuned unless the file
+says how often. Results are kept in OUT, and all of an axis as benchmarks/results/DATE-study-axis-NAME.json.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.record import Measurement, recorded, save, show_all
 from benchmarks.study.arguments import read_arguments
-from benchmarks.study.tasks import DETAIL, HEADLINES, task
+from benchmarks.study.tasks import AXIS_METRICS, DETAIL, task
 from crossdistill.compare import CompareConfig, compare
 from crossdistill.console import say
 from crossdistill.errors import CrossDistillError
@@ -40,13 +40,17 @@ class Axis:
         task: of the study.
         methods: by name.
         values: for each value of the setting, all settings by dotted key.
-        without: methods that a value makes no sense for.
+        without: methods that a value makes no sense for, or is too dear for.
+        settings: of all values, by dotted key: smaller pictures than the task has, say.
+        trials: settings that every method is tuned over at each value, the rate first; 1: its defaults.
     """
 
     task: str
     methods: dict[str, Any]
     values: dict[str, dict[str, Any]]
     without: dict[str, list[str]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    trials: int = 1
 
     def methods_at(self, value: str) -> dict[str, Any]:
         """The methods that are compared there, with the settings of an objective that the value has."""
@@ -59,7 +63,7 @@ class Axis:
 
     def settings_at(self, value: str) -> dict[str, Any]:
         """All other settings of a value: they are the run's. Encoders have detail, as they do by default."""
-        usual = dict.fromkeys(DETAIL, "auto")
+        usual = dict.fromkeys(DETAIL, "auto") | self.settings
         return usual | {key: each for key, each in self.values[value].items() if not key.startswith("objective.")}
 
 
@@ -82,32 +86,35 @@ def measure(axis: str, data: Path, out: Path, jobs: int | None, *, quick: bool) 
     chosen = list(about.values.items())[: 1 if quick else None]
     for label, settings in chosen:
         say(f"{axis}: {label}")
-        # A bank is one teacher's: values that change the teacher have their own.
-        others = (
-            [] if any(key.split(".")[0] in ("teacher", "pretrain") and key != "teacher.detail" for key in settings)
-            else [f"bank.folder={shared}"]
-        )  # fmt: skip
+        # A bank is one teacher's: values that change the teacher, or what it takes, have their own.
+        changed = {key.split(".")[0] for key in (*about.settings, *settings) if key != "teacher.detail"}
+        others = [] if changed & {"teacher", "pretrain", "source"} else [f"bank.folder={shared}"]
         short = ["train.epochs=2"] if quick else []
         place = out / ("quick-axes" if quick else "axes") / axis / label.replace(" ", "-").replace("%", "")
         config = task(about.task, data, place, [*overrides(about.settings_at(label)), *others, *short])
         wanted = validated(CompareConfig, {
-            "methods": about.methods_at(label), "seeds": 1 if quick else SEEDS, "trials": 1,
+            "methods": about.methods_at(label), "seeds": 1 if quick else SEEDS,
+            "trials": 1 if quick else about.trials,
             "reference": next(iter(about.methods)),
         }, "compare")  # fmt: skip
         result = compare(config, wanted, jobs=jobs)
         found[label] = {
             "settings": settings, "failed": dict(result.failed), "seconds": dict(result.seconds),
+            "chosen": {method: dict(trial.settings) for method, trial in result.chosen.items()},
             "metrics": {each.name: {method: value.to_json() for method, value in each.values.items()}
                         for each in result.metrics},
             "against": {each.name: [difference.to_json() for difference in each.against] for each in result.metrics},
         }  # fmt: skip
-    return {"axis": axis, "task": about.task, "methods": about.methods, "seeds": SEEDS, "values": found}
+    return {
+        "axis": axis, "task": about.task, "settings": about.settings, "trials": about.trials,
+        "methods": about.methods, "seeds": SEEDS, "values": found,
+    }  # fmt: skip
 
 
 def rows(found: dict[str, Any]) -> list[Measurement]:
     """What is shown of it: each value beside the first."""
     shown = []
-    for metric in HEADLINES:
+    for metric in AXIS_METRICS:
         for method in found["methods"]:
             values = {label: each["metrics"].get(metric, {}).get(method) for label, each in found["values"].items()}
             percent = {label: {end: 100 * each[end] for end in ("value", "low", "high")}

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.study.tasks import DEFAULT, HEADLINES
+from benchmarks.study.tasks import AXIS_METRICS, DEFAULT, HEADLINES
 from benchmarks.theory.figures import COLOURS, MARKS, plt, save
 from crossdistill.report.metric_names import label_of
+
+# What stands below the values of an axis, where its name is not enough.
+SAID = {
+    "pairs": "share of the training pairs that are known", "weight": "weight of CMD beside CMC",
+    "negatives": "pairs in a batch", "sources": "share of the sources that stage 1 has",
+}  # fmt: skip
 
 
 def draw(results: dict[str, dict[str, Any]], axes: dict[str, dict[str, Any]]) -> list[Path]:
@@ -46,21 +54,64 @@ def lead(results: dict[str, dict[str, Any]], metric: str) -> Path:
 
 
 def curve(found: dict[str, Any]) -> Path:
-    """An axis: one panel a metric, one line a method; where there is one value alone, accuracy over labels."""
+    """An axis: one panel a metric, one line a method, or a row a value where values have no order of their own.
+
+    Where there is one value alone: accuracy over labels.
+    """
     if len(found["values"]) == 1:
         return _label_curve(found)
-    figure, panels = plt.subplots(1, len(HEADLINES), figsize=(4.4 * len(HEADLINES), 3.3), squeeze=False)
+    return _along(found) if ordered(found["values"]) else _beside(found)
+
+
+def ordered(labels: Iterable[str]) -> bool:
+    """Whether values are numbers, or shares, and so a line between them means something."""
+    return all(re.fullmatch(r"[\d.]+%?", label) for label in labels)
+
+
+def _along(found: dict[str, Any]) -> Path:
+    figure, panels = plt.subplots(1, len(AXIS_METRICS), figsize=(3.7 * len(AXIS_METRICS), 3.2), squeeze=False)
     labels = list(found["values"])
-    for panel, metric in zip(panels.flat, HEADLINES, strict=True):
+    for panel, metric in zip(panels.flat, AXIS_METRICS, strict=True):
         for number, method in enumerate(found["methods"]):
             values = [found["values"][label]["metrics"].get(metric, {}).get(method) for label in labels]
             _line(panel, [(place, each) for place, each in enumerate(values) if each], number, method)
         panel.set_xticks(range(len(labels)), labels)
         panel.set_title(f"{label_of(metric)}, percent")
-        panel.set_xlabel(found["axis"])
-    panels.flat[0].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
+        panel.set_xlabel(SAID.get(found["axis"], found["axis"]))
+    _finish(figure, panels)
     return save(figure, f"study-axis-{found['axis']}")
+
+
+def _beside(found: dict[str, Any]) -> Path:
+    labels, methods = list(found["values"]), list(found["methods"])
+    figure, panels = plt.subplots(
+        1, len(AXIS_METRICS), figsize=(3.1 * len(AXIS_METRICS) + 1.8, 1.2 + 0.42 * len(labels)), squeeze=False,
+        sharey=True,
+    )  # fmt: skip
+    for panel, metric in zip(panels.flat, AXIS_METRICS, strict=True):
+        for number, method in enumerate(methods):
+            off = 0.16 * (number - (len(methods) - 1) / 2)
+            points = [(place + off, each) for place, label in enumerate(labels)
+                      if (each := found["values"][label]["metrics"].get(metric, {}).get(method))]  # fmt: skip
+            if points:
+                values = [100 * each["value"] for _, each in points]
+                panel.errorbar(values, [place for place, _ in points], xerr=_ends([each for _, each in points]),
+                               fmt=MARKS[number % len(MARKS)], color=COLOURS[number % len(COLOURS)], markersize=5,
+                               capsize=2, linewidth=1.4, label=method)  # fmt: skip
+        panel.set_title(f"{label_of(metric)}, percent")
+        panel.set_yticks(range(len(labels)), labels)
+    panels.flat[0].invert_yaxis()
+    _finish(figure, panels)
+    return save(figure, f"study-axis-{found['axis']}")
+
+
+def _finish(figure: Any, panels: Any) -> None:
+    """One legend for all panels, below them."""
+    handles = {label: handle for panel in panels.flat
+               for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}  # fmt: skip
+    figure.tight_layout()
+    figure.legend(handles.values(), handles.keys(), loc="upper center", bbox_to_anchor=(0.5, 0.0), frameon=False,
+                  ncols=len(handles), fontsize=9)  # fmt: skip
 
 
 def _label_curve(found: dict[str, Any]) -> Path:
@@ -74,9 +125,8 @@ def _label_curve(found: dict[str, Any]) -> Path:
             _line(panel, [(place, each) for place, each in points if each], number, method)
         panel.set_xticks(range(len(shots) + 1), [*map(str, shots), "all"])
         panel.set_title(f"accuracy with {title}, percent")
-        panel.set_xlabel("labels a class")
-    panels[0].legend(frameon=False, fontsize=8)
-    figure.tight_layout()
+        panel.set_xlabel("labels a class of the target")
+    _finish(figure, panels)
     return save(figure, f"study-axis-{found['axis']}")
 
 
@@ -85,7 +135,11 @@ def _line(panel: Any, points: list[tuple[int, dict[str, float]]], number: int, l
         return
     places = [place for place, _ in points]
     values = [100 * each["value"] for _, each in points]
-    off = [[100 * max(0.0, each["value"] - each["low"]) for _, each in points],
-           [100 * max(0.0, each["high"] - each["value"]) for _, each in points]]  # fmt: skip
-    panel.errorbar(places, values, yerr=off, color=COLOURS[number % len(COLOURS)], marker=MARKS[number % len(MARKS)],
-                   markersize=5, capsize=2, linewidth=1.4, label=label)  # fmt: skip
+    panel.errorbar(places, values, yerr=_ends([each for _, each in points]), color=COLOURS[number % len(COLOURS)],
+                   marker=MARKS[number % len(MARKS)], markersize=5, capsize=2, linewidth=1.4, label=label)  # fmt: skip
+
+
+def _ends(values: list[dict[str, float]]) -> list[list[float]]:
+    """What an interval has below and above its value, in percent."""
+    return [[100 * max(0.0, each["value"] - each["low"]) for each in values],
+            [100 * max(0.0, each["high"] - each["value"]) for each in values]]  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.record import RESULTS, Measurement
 from benchmarks.study.axes import known_axes
 from benchmarks.study.overall import MASKS, measurements
-from benchmarks.study.tasks import DEFAULT, FAMILY, HEADLINES, NAMES
+from benchmarks.study.tasks import AXIS_METRICS, DEFAULT, FAMILY, HEADLINES, NAMES
 from crossdistill.files import read_json
 from crossdistill.report.metric_names import label_of
 
@@ -150,7 +150,7 @@ def axis_table(found: dict[str, Any]) -> list[str]:
         lines += [f"| `{method}` | " + " | ".join(_plain(values[column].get(method)) for column in columns) + " |"
                   for method in found["methods"]]  # fmt: skip
         return [*lines, ""]
-    for column in HEADLINES:
+    for column in AXIS_METRICS:
         lines += [f"| {label_of(column)} | " + " | ".join(found["methods"]) + " |",
                   "|---" * (1 + len(found["methods"])) + "|"]  # fmt: skip
         for label, each in found["values"].items():

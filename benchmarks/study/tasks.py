@@ -33,6 +33,7 @@ DETAIL: dict[str, Any] = {"teacher.detail": {}, "student.detail": {}}
 QUICK_TASKS, QUICK_OBJECTIVES, QUICK_CONTROLS = ("emoji",), ("cmcd", "l2"), ("random_student",)
 SEEDS, TRIALS = 5, 6
 HEADLINES = ("linear_5_shot", "target_to_source_r@1")  # what it is judged by
+AXIS_METRICS = (*HEADLINES, "zero_shot")  # what is shown of one setting at a time
 
 
 def _content(name: str) -> dict[str, Any]:
