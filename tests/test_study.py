@@ -159,13 +159,25 @@ def axis(name: str, values: Iterable[str], metrics: Iterable[str] = tasks.AXIS_M
     measured = {each: {"cmcd": CELL} for each in metrics}
     return {
         "axis": name, "task": "emoji", "seeds": 3, "methods": {"cmcd": {}, "cmc": {}},
-        "values": {value: {"metrics": measured} for value in values},
+        "values": {value: {"metrics": measured, "against": {}} for value in values},
     }  # fmt: skip
 
 
 def test_an_axis_is_a_table_of_values_and_methods() -> None:
-    text = "\n".join(tables.axis_table(axis("temperature", ("0.1", "0.2"))))
-    assert text.count("| 0.2 | 25.0 (20.0 to 30.0) |  |") == len(tasks.AXIS_METRICS)
+    lines = tables.axis_table(axis("temperature", ("0.1", "0.2")))
+    assert lines[-2] == "| 0.2 | `cmcd` " + "| 25.0 (20.0 to 30.0) " * len(tasks.AXIS_METRICS) + "|"
+    assert len(lines) == 2 + 2 + 2 + 1, "a method without results has no row"
+    content = axis("temperature", ("0.1", "0.2"))
+    column = tasks.AXIS_METRICS[0]
+    for decided, value in ((False, "0.1"), (True, "0.2")):
+        content["values"][value] = {
+            "metrics": {column: {"cmcd": CELL, "cmc": {"value": 0.5, "low": 0.4, "high": 0.6}}},
+            "against": {column: [differs("cmc", -0.25, decided=decided).to_json()]},
+        }
+    lines = tables.axis_table(content)
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in lines[4:-1]]
+    assert rows == [["0.1", "`cmcd`", "25.0 (20.0 to 30.0)"], ["", "`cmc`", "50.0 (40.0 to 60.0)"],
+                    ["0.2", "`cmcd`", "25.0 (20.0 to 30.0)"], ["", "`cmc`", "50.0 (40.0 to 60.0) ▲"]]  # fmt: skip
 
 
 def test_an_axis_is_drawn_along_numbers_and_beside_each_other_otherwise(

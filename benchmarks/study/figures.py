@@ -133,7 +133,7 @@ def _label_curve(found: dict[str, Any]) -> Path:
 def _line(panel: Any, points: list[tuple[int, dict[str, float]]], number: int, label: str) -> None:
     if not points:
         return
-    places = [place for place, _ in points]
+    places = [place + 0.06 * (number - 1) for place, _ in points]  # so that intervals stand beside each other
     values = [100 * each["value"] for _, each in points]
     panel.errorbar(places, values, yerr=_ends([each for _, each in points]), color=COLOURS[number % len(COLOURS)],
                    marker=MARKS[number % len(MARKS)], markersize=5, capsize=2, linewidth=1.4, label=label)  # fmt: skip

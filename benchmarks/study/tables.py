@@ -75,9 +75,7 @@ def _cell(metric: dict[str, Any], method: str, *, bold: bool) -> str:
     text = f"{value:.1f}"
     if bold:
         text = f"**{text}**"
-    against = next((each for each in metric["against"] if each["second"] == method), None)
-    mark = "" if against is None or not against["decided"] else " ▼" if against["difference"]["value"] > 0 else " ▲"
-    return f"{text} ({low:.1f} to {high:.1f}){mark}"
+    return f"{text} ({low:.1f} to {high:.1f}){_mark(metric['against'], method)}"
 
 
 def targets_table(rows: list[Measurement]) -> list[str]:
@@ -137,33 +135,47 @@ def chosen_table(results: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def axis_table(found: dict[str, Any]) -> list[str]:
-    """An axis: values down, methods across, one table a metric."""
+    """An axis: a row a value and method, metrics across; marked are differences from the first method."""
     lines = [f"### {found['axis']} ({found['task']}, {found['seeds']} seeds)", ""]
     names = [name for each in found["values"].values() for name in each["metrics"]]
     shots = sorted({name for name in names if re.fullmatch(r"(linear|both)_\d+_shot", name)},
                    key=lambda name: (name.split("_")[0] == "both", int(name.split("_")[1])))  # fmt: skip
     if len(found["values"]) == 1:  # a curve over metrics instead
-        values = next(iter(found["values"].values()))["metrics"]
-        columns = [*shots, "linear", "both", "zero_shot"]
-        columns = [each for each in columns if each in values]
+        one = next(iter(found["values"].values()))
+        columns = [each for each in (*shots, "linear", "both", "zero_shot") if each in one["metrics"]]
         lines += ["| | " + " | ".join(label_of(each) for each in columns) + " |", "|---" * (1 + len(columns)) + "|"]
-        lines += [f"| `{method}` | " + " | ".join(_plain(values[column].get(method)) for column in columns) + " |"
+        lines += [f"| `{method}` | " + " | ".join(_marked(one, column, method) for column in columns) + " |"
                   for method in found["methods"]]  # fmt: skip
         return [*lines, ""]
-    for column in AXIS_METRICS:
-        lines += [f"| {label_of(column)} | " + " | ".join(found["methods"]) + " |",
-                  "|---" * (1 + len(found["methods"])) + "|"]  # fmt: skip
-        for label, each in found["values"].items():
-            cells = [_plain(each["metrics"].get(column, {}).get(method)) for method in found["methods"]]
-            lines.append(f"| {label} | " + " | ".join(cells) + " |")
-        lines.append("")
-    return lines
+    lines += [
+        "| | | " + " | ".join(label_of(each) for each in AXIS_METRICS) + " |",
+        "|---" * (2 + len(AXIS_METRICS)) + "|",
+    ]
+    for label, each in found["values"].items():
+        written = label
+        for method in found["methods"]:
+            cells = [_marked(each, column, method) for column in AXIS_METRICS]
+            if any(cells):
+                lines.append(f"| {written} | `{method}` | " + " | ".join(cells) + " |")
+                written = ""  # a value is named once
+    return [*lines, ""]
 
 
-def _plain(value: dict[str, float] | None) -> str:
+def _marked(found: dict[str, Any], column: str, method: str) -> str:
+    """A method's value at one value of an axis, marked where its difference from the first method is decided."""
+    value = found["metrics"].get(column, {}).get(method)
     if value is None:
         return ""
-    return f"{100 * value['value']:.1f} ({100 * value['low']:.1f} to {100 * value['high']:.1f})"
+    text = f"{100 * value['value']:.1f} ({100 * value['low']:.1f} to {100 * value['high']:.1f})"
+    return text + _mark(found["against"].get(column, []), method)
+
+
+def _mark(against: list[dict[str, Any]], method: str) -> str:
+    """A triangle where the difference of the reference and a method is decided: up where the method is better."""
+    about = next((each for each in against if each["second"] == method), None)
+    if about is None or not about["decided"]:
+        return ""
+    return " ▼" if about["difference"]["value"] > 0 else " ▲"
 
 
 def main() -> None:
