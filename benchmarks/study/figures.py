@@ -118,13 +118,18 @@ def _label_curve(found: dict[str, Any]) -> Path:
     metrics = next(iter(found["values"].values()))["metrics"]
     shots = sorted(int(name.split("_")[1]) for name in metrics if name.startswith("linear_") and name.endswith("_shot"))
     figure, panels = plt.subplots(1, 2, figsize=(8.8, 3.3), sharey=True)
-    for panel, base, title in ((panels[0], "linear", "target labels"), (panels[1], "both", "with the source's labels")):
+    ticks = ["none", *map(str, shots), "all"]
+    for panel, base, title in (
+        (panels[0], "linear", "with labels of the target"),
+        (panels[1], "both", "with all labels of the source as well"),
+    ):
+        names = ["zero_shot" if base == "both" else "", *(f"{base}_{shot}_shot" for shot in shots), base]
         for number, method in enumerate(found["methods"]):
-            points = [(place, metrics.get(f"{base}_{shot}_shot", {}).get(method)) for place, shot in enumerate(shots)]
-            points.append((len(shots), metrics.get(base, {}).get(method)))
+            points = [(place, metrics.get(name, {}).get(method)) for place, name in enumerate(names)]
             _line(panel, [(place, each) for place, each in points if each], number, method)
-        panel.set_xticks(range(len(shots) + 1), [*map(str, shots), "all"])
-        panel.set_title(f"accuracy with {title}, percent")
+        panel.set_xticks(range(len(ticks)), ticks)
+        panel.set_xlim(-0.5, len(ticks) - 0.5)
+        panel.set_title(f"{title}, percent")
         panel.set_xlabel("labels a class of the target")
     _finish(figure, panels)
     return save(figure, f"study-axis-{found['axis']}")

@@ -143,9 +143,11 @@ def axis_table(found: dict[str, Any]) -> list[str]:
     if len(found["values"]) == 1:  # a curve over metrics instead
         one = next(iter(found["values"].values()))
         columns = [each for each in (*shots, "linear", "both", "zero_shot") if each in one["metrics"]]
-        lines += ["| | " + " | ".join(label_of(each) for each in columns) + " |", "|---" * (1 + len(columns)) + "|"]
-        lines += [f"| `{method}` | " + " | ".join(_marked(one, column, method) for column in columns) + " |"
-                  for method in found["methods"]]  # fmt: skip
+        lines += ["| | " + " | ".join(f"`{method}`" for method in found["methods"]) + " |",
+                  "|---" * (1 + len(found["methods"])) + "|"]  # fmt: skip
+        for column in columns:
+            cells = [_marked(one, column, method) for method in found["methods"]]
+            lines.append(f"| {label_of(column)} | " + " | ".join(cells) + " |")
         return [*lines, ""]
     lines += [
         "| | | " + " | ".join(label_of(each) for each in AXIS_METRICS) + " |",
