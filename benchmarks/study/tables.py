@@ -71,11 +71,13 @@ def task_table(name: str, found: dict[str, Any]) -> list[str]:
 def _cell(metric: dict[str, Any], method: str, *, bold: bool) -> str:
     if method not in metric["values"]:
         return ""
-    value, low, high = (100 * metric["values"][method][end] for end in ("value", "low", "high"))
-    text = f"{value:.1f}"
-    if bold:
-        text = f"**{text}**"
-    return f"{text} ({low:.1f} to {high:.1f}){_mark(metric['against'], method)}"
+    return _written(metric["values"][method], bold=bold) + _mark(metric["against"], method)
+
+
+def _written(value: dict[str, float], *, bold: bool = False) -> str:
+    """A value and its interval, in percent."""
+    middle, low, high = (f"{100 * value[end]:.1f}" for end in ("value", "low", "high"))
+    return f"{f'**{middle}**' if bold else middle} ({low} to {high})"
 
 
 def targets_table(rows: list[Measurement]) -> list[str]:
@@ -168,8 +170,7 @@ def _marked(found: dict[str, Any], column: str, method: str) -> str:
     value = found["metrics"].get(column, {}).get(method)
     if value is None:
         return ""
-    text = f"{100 * value['value']:.1f} ({100 * value['low']:.1f} to {100 * value['high']:.1f})"
-    return text + _mark(found["against"].get(column, []), method)
+    return _written(value) + _mark(found["against"].get(column, []), method)
 
 
 def _mark(against: list[dict[str, Any]], method: str) -> str:
